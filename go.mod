@@ -1,0 +1,3 @@
+module github.com/wsticket/wsticket
+
+go 1.26

@@ -1,6 +1,7 @@
 package wsticket
 
 import (
+	"errors"
 	"fmt"
 	"time"
 )
@@ -30,6 +31,14 @@ type faults []error
 
 func (f *faults) addf(format string, args ...any) {
 	*f = append(*f, fmt.Errorf(format, args...))
+}
+
+// err returns all faults under the name of what was to be configured, or nil.
+func (f faults) err(what string) error {
+	if len(f) == 0 {
+		return nil
+	}
+	return fmt.Errorf("wsticket: %s: %w", what, errors.Join(f...))
 }
 
 // seconds reads a configured duration: whole seconds between low and high, zero

@@ -33,9 +33,9 @@ var algs = [NumAlgs]struct {
 }
 
 // ParseAlg returns the algorithm of that JOSE name.
-func ParseAlg(name string) (Alg, bool) {
+func ParseAlg(name []byte) (Alg, bool) {
 	for a := range algs {
-		if algs[a].name == name {
+		if algs[a].name == string(name) {
 			return Alg(a), true
 		}
 	}

@@ -1,0 +1,130 @@
+package head
+
+import (
+	"crypto/sha1"
+	"encoding/base64"
+)
+
+// The values of the handshake's headers, each judged by itself, so that a
+// request that net/http has parsed is held to the same rules.
+
+// IsWebSocket reports whether an Upgrade header asks for WebSocket and nothing
+// else (RFC 6455 section 4.2.1, item 3).
+func IsWebSocket[T string | []byte](v T) bool {
+	const want = "websocket"
+	if len(v) != len(want) {
+		return false
+	}
+	for i := range len(v) {
+		if v[i]|0x20 != want[i] { // only the two cases of a letter meet it
+			return false
+		}
+	}
+	return true
+}
+
+// HasUpgrade reports whether a Connection header lists the token upgrade.
+func HasUpgrade[T string | []byte](v T) bool {
+	const want = "upgrade"
+	for i := 0; i < len(v); {
+		for i < len(v) && (v[i] == ' ' || v[i] == '\t' || v[i] == ',') {
+			i++
+		}
+		start := i
+		for i < len(v) && v[i] != ',' {
+			i++
+		}
+		end := i
+		for end > start && (v[end-1] == ' ' || v[end-1] == '\t') {
+			end--
+		}
+		if end-start != len(want) {
+			continue
+		}
+		k := 0
+		for k < len(want) && v[start+k]|0x20 == want[k] {
+			k++
+		}
+		if k == len(want) {
+			return true
+		}
+	}
+	return false
+}
+
+// ValidHost reports whether v may be a Host header: not empty, and of the
+// characters of a host with a port (RFC 9112 section 3.2).
+func ValidHost[T string | []byte](v T) bool {
+	for i := range len(v) {
+		if !hostByte[v[i]] {
+			return false
+		}
+	}
+	return len(v) > 0
+}
+
+// ValidToken reports whether v is a token of RFC 9110 section 5.6.2, as the name
+// of a subprotocol or of a header is.
+func ValidToken[T string | []byte](v T) bool {
+	for i := range len(v) {
+		if !tokenByte[v[i]] {
+			return false
+		}
+	}
+	return len(v) > 0
+}
+
+// ValidValue reports whether v may stand in a header line.
+func ValidValue[T string | []byte](v T) bool {
+	for i := range len(v) {
+		if v[i] < 0x20 && v[i] != '\t' || v[i] == 0x7f {
+			return false
+		}
+	}
+	return true
+}
+
+// keyLen is the length of the base64 of 16 bytes.
+const keyLen = 24
+
+// ValidKey reports whether v is 16 bytes in base64 (RFC 4648 section 4), spelled
+// the one way they can be: padded, and with zeros in the bits left over.
+func ValidKey[T string | []byte](v T) bool {
+	if len(v) != keyLen || v[22] != '=' || v[23] != '=' {
+		return false
+	}
+	for i := range 21 {
+		if base64Value[v[i]] > 63 {
+			return false
+		}
+	}
+	last := base64Value[v[21]]
+	return last <= 63 && last&15 == 0
+}
+
+var base64Value = func() (t [256]byte) {
+	const letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+	for i := range t {
+		t[i] = 0xff
+	}
+	for i := range len(letters) {
+		t[letters[i]] = byte(i)
+	}
+	return t
+}()
+
+// guid is what RFC 6455 section 1.3 appends to the key.
+const guid = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+
+// AcceptLen is the length of a Sec-WebSocket-Accept value.
+const AcceptLen = 28
+
+// AppendAccept appends the Sec-WebSocket-Accept value for a valid key (RFC 6455
+// section 4.2.2, item 5.4).
+func AppendAccept(dst, key []byte) []byte {
+	var in [keyLen + len(guid)]byte
+	copy(in[:], key)
+	copy(in[keyLen:], guid)
+	sum := sha1.Sum(in[:])
+	return base64.StdEncoding.AppendEncode(dst, sum[:])
+}

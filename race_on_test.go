@@ -1,0 +1,5 @@
+//go:build race
+
+package wsticket
+
+const raceEnabled = true

@@ -1,0 +1,369 @@
+package wsticket
+
+import (
+	"bytes"
+	"context"
+	"crypto/subtle"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/wsticket/wsticket/internal/b64"
+	"github.com/wsticket/wsticket/internal/claims"
+	"github.com/wsticket/wsticket/internal/mac"
+)
+
+// A VerifierConfig says which tickets a [Verifier] takes.
+type VerifierConfig struct {
+	// Keys verify. Required.
+	Keys *Keyring
+
+	// Replay sees to it that a ticket is accepted once: a *[ReplayCache] for the
+	// tickets of this process, or another guard. Required; to do without on
+	// purpose, give [DangerouslyAllowReplay].
+	Replay ReplayGuard
+
+	// Audiences that this verifier is. A ticket must name one of them; with none
+	// here, a ticket that names any is refused.
+	Audiences []string
+
+	// Issuers that are trusted. With some here, a ticket must name one of them.
+	Issuers []string
+
+	// RequireScopes must all be listed in the ticket's scope.
+	RequireScopes []string
+
+	// MaxTTL bounds exp - iat, in whole seconds. 0 means 60 s.
+	MaxTTL time.Duration
+
+	// Leeway is what clocks may differ by, in whole seconds. 0 means 2 s; give
+	// NoLeeway for none.
+	Leeway time.Duration
+
+	// MaxLen lowers the longest ticket in bytes. 0 means MaxTicketLen.
+	MaxLen int
+}
+
+// A Request is what the handshake showed. An empty field means that it showed
+// none, and a ticket that is bound to it is refused. The Verifier reads the
+// slices during the call only.
+type Request struct {
+	Ticket []byte     // nil means that there was none
+	Origin []byte     // the Origin header
+	Path   []byte     // of the request target, still percent-encoded, without the query
+	Addr   netip.Addr // the peer's
+}
+
+// A Verifier checks tickets. It is safe for concurrent use and does not allocate
+// on the way.
+type Verifier struct {
+	keys           *keyringState
+	replay         ReplayGuard
+	audiences      []string
+	issuers        []string
+	scopes         []string
+	maxTTL, leeway int64
+	maxLen         int
+}
+
+// NewVerifier checks the configuration and reports all its faults at once.
+func NewVerifier(config VerifierConfig) (*Verifier, error) {
+	var f faults
+	v := &Verifier{
+		replay:    config.Replay,
+		audiences: slices.Clone(config.Audiences),
+		issuers:   slices.Clone(config.Issuers),
+		scopes:    slices.Clone(config.RequireScopes),
+		maxTTL:    f.maxTTL(config.MaxTTL),
+		leeway:    f.leeway(config.Leeway),
+		maxLen:    config.MaxLen,
+	}
+	if config.Keys == nil || config.Keys.state == nil {
+		f.addf("Keys is nil; give a Keyring from ParseKeyring or LoadKeyring")
+	} else {
+		v.keys = config.Keys.state
+	}
+	if config.Replay == nil {
+		f.addf("Replay is nil; give a ReplayCache, or DangerouslyAllowReplay in development")
+	} else if maxTTL, leeway := config.Replay.Covers(); maxTTL < seconds(v.maxTTL) || leeway < seconds(v.leeway) {
+		f.addf("Replay covers a MaxTTL of %v and a Leeway of %v, less than the verifier's %v and %v; give the guard at least these", maxTTL, leeway, seconds(v.maxTTL), seconds(v.leeway))
+	}
+	if slices.Contains(config.Audiences, "") {
+		f.addf("Audiences holds an empty string; take it out")
+	}
+	if slices.Contains(config.Issuers, "") {
+		f.addf("Issuers holds an empty string; take it out")
+	}
+	for _, scope := range config.RequireScopes {
+		if scope == "" || strings.Contains(scope, " ") {
+			f.addf("RequireScopes holds %q; give one scope an element, without spaces", scope)
+		}
+	}
+	switch {
+	case v.maxLen == 0:
+		v.maxLen = MaxTicketLen
+	case v.maxLen < 0 || v.maxLen > MaxTicketLen:
+		f.addf("MaxLen is %d; give 1 to %d, or 0 for %d", v.maxLen, MaxTicketLen, MaxTicketLen)
+	}
+	if err := f.err("verifier"); err != nil {
+		return nil, err
+	}
+	return v, nil
+}
+
+func seconds(n int64) time.Duration { return time.Duration(n) * time.Second }
+
+// Redeem checks everything and spends the ticket: nil once for each ticket. t
+// then holds it. The error is a refusal code; see [CodeOf]. ctx is handed to the
+// guard.
+func (v *Verifier) Redeem(ctx context.Context, r Request, t *Ticket) error {
+	return v.RedeemAt(ctx, time.Now(), r, t)
+}
+
+// RedeemAt is Redeem at a given time.
+func (v *Verifier) RedeemAt(ctx context.Context, now time.Time, r Request, t *Ticket) error {
+	err := v.judge(now.Unix(), &r, t)
+	if err == nil {
+		err = v.spend(ctx, now.Unix(), t)
+	}
+	if err != nil {
+		t.reset()
+	}
+	return err
+}
+
+// Peek checks everything but single use. A ticket that passes may have been used
+// before: it says who somebody is, and does not let them in.
+func (v *Verifier) Peek(r Request, t *Ticket) error { return v.PeekAt(time.Now(), r, t) }
+
+// PeekAt is Peek at a given time.
+func (v *Verifier) PeekAt(now time.Time, r Request, t *Ticket) error {
+	err := v.judge(now.Unix(), &r, t)
+	if err != nil {
+		t.reset()
+	}
+	return err
+}
+
+// PeekUnbound checks everything but single use and the bindings to origin, path
+// and address. It is for tools that look at a ticket outside of any handshake.
+func (v *Verifier) PeekUnbound(now time.Time, ticket []byte, t *Ticket) error {
+	t.reset()
+	err := v.authenticate(now.Unix(), ticket, t)
+	if err == nil {
+		err = v.admit(now.Unix(), t)
+	}
+	if err != nil {
+		t.reset()
+	}
+	return err
+}
+
+// judge checks everything but single use. Unlike the exported methods it leaves
+// in t what it learnt: once the MAC has held that is the key and the identity,
+// once the claims were read it is all of them. Who calls it resets t.
+func (v *Verifier) judge(now int64, r *Request, t *Ticket) error {
+	t.reset()
+	if r.Ticket == nil {
+		return ErrMissing
+	}
+	if err := v.authenticate(now, r.Ticket, t); err != nil {
+		return err
+	}
+	if err := v.admit(now, t); err != nil {
+		return err
+	}
+	return bound(r, t)
+}
+
+// spend has the guard remember the ticket.
+func (v *Verifier) spend(ctx context.Context, now int64, t *Ticket) error {
+	err := v.replay.Spend(ctx, Spend{ID: t.id, Issued: t.set.IssuedAt, Expires: t.set.Expires, Now: now})
+	if err == nil {
+		return nil
+	}
+	if _, ok := CodeOf(err); ok {
+		return err
+	}
+	return &guardError{err}
+}
+
+// A guardError is a guard's own error. It is ErrReplayUnavailable and its cause.
+type guardError struct{ cause error }
+
+func (e *guardError) Error() string   { return fmt.Sprintf("%v: %v", ErrReplayUnavailable, e.cause) }
+func (e *guardError) Unwrap() []error { return []error{ErrReplayUnavailable, e.cause} }
+
+// verification is the working memory of one verification or signature.
+type verification struct {
+	mac     *mac.State
+	tag     [mac.MaxSize]byte // what the ticket says the MAC is
+	header  [claims.BufferLen]byte
+	scratch claims.Scratch
+}
+
+var verifications = sync.Pool{New: func() any { return &verification{mac: mac.NewState()} }}
+
+// authenticate reads the text of a ticket into t: steps 1 to 4 of the order of
+// checks. Nothing of the payload is read before the MAC holds.
+func (v *Verifier) authenticate(now int64, text []byte, t *Ticket) error {
+	if len(text) > v.maxLen {
+		return ErrMalformed
+	}
+	dot := bytes.IndexByte(text, '.')
+	if dot < 0 {
+		return ErrMalformed
+	}
+	header, rest := text[:dot], text[dot+1:]
+	second := bytes.IndexByte(rest, '.')
+	if second < 0 {
+		return ErrMalformed
+	}
+	payload, tag := rest[:second], rest[second+1:]
+	if bytes.IndexByte(tag, '.') >= 0 {
+		return ErrMalformed
+	}
+	w := verifications.Get().(*verification)
+	err := v.open(now, w, text[:dot+1+second], header, payload, tag, t)
+	verifications.Put(w)
+	return err
+}
+
+func (v *Verifier) open(now int64, w *verification, signed, header, payload, tag []byte, t *Ticket) error {
+	if len(tag) > encodedLen(mac.MaxSize) {
+		return ErrMalformed
+	}
+	tagLen, ok := b64.Decode(w.tag[:], tag)
+	if !ok {
+		return ErrMalformed
+	}
+	set := v.keys.inForce.Load()
+	found, ok := set.spellings[string(header)]
+	if !ok {
+		var err error
+		if found, err = set.readHeader(now, w, header, tagLen); err != nil {
+			return err
+		}
+	} else if tagLen != found.key.mac.Alg().Size() {
+		return ErrMalformed
+	} else if found.key.exp <= now {
+		return ErrUnknownKey
+	}
+	sum := w.mac.Sum(found.key.mac, found.prefix, signed)
+	if subtle.ConstantTimeCompare(sum, w.tag[:tagLen]) != 1 {
+		return ErrBadSignature
+	}
+	copy(t.id[:], sum)
+	t.keyLen = copy(t.key[:], found.key.id)
+
+	if b64.DecodedLen(len(payload)) > claims.MaxPayload {
+		return ErrMalformed
+	}
+	t.payload, ok = b64.Decode(t.buf[:claims.MaxPayload], payload)
+	if !ok || !t.set.Scan(t.buf[:], t.payload, &w.scratch) {
+		// What was read is no claims set, and nobody is to take it for one.
+		clear(t.buf[:max(b64.DecodedLen(len(payload)), t.set.Used)])
+		t.set, t.payload = claims.Set{}, 0
+		return ErrMalformed
+	}
+	return nil
+}
+
+func encodedLen(n int) int { return (n*8 + 5) / 6 }
+
+// readHeader reads a header that is spelled otherwise than the compact ones:
+// exactly alg, kid and typ, in any order, white space and escapes in the values
+// allowed.
+func (s *keyset) readHeader(now int64, w *verification, encoded []byte, tagLen int) (spelling, error) {
+	n, ok := b64.Decode(w.header[:], encoded)
+	if !ok {
+		return spelling{}, ErrMalformed
+	}
+	alg, kid, ok := parseHeader(w.header[:n], w.header[n:n])
+	if !ok || tagLen != alg.Size() {
+		return spelling{}, ErrMalformed
+	}
+	k := s.byID[string(kid)]
+	switch {
+	case k == nil || k.exp <= now:
+		return spelling{}, ErrUnknownKey
+	case k.mac.Alg() != alg:
+		return spelling{}, ErrMalformed
+	}
+	return spelling{k, k.mac.Plain()}, nil
+}
+
+// admit checks the times, then audience, issuer and scope: steps 5 and 6.
+func (v *Verifier) admit(now int64, t *Ticket) error {
+	set := &t.set
+	switch ttl := set.Expires - set.IssuedAt; {
+	case ttl < 1:
+		return ErrMalformed
+	case ttl > v.maxTTL:
+		return ErrTTLTooLong
+	case set.IssuedAt > now+v.leeway:
+		return ErrNotYetValid
+	case set.Has&claims.NotBefore != 0 && now < set.NotBefore-v.leeway:
+		return ErrNotYetValid
+	case now >= set.Expires+v.leeway:
+		return ErrExpired
+	case set.Has&claims.SessionExpires != 0 && set.SessionExpires <= now:
+		return ErrExpired
+	}
+	if !v.addressed(t) {
+		return ErrAudience
+	}
+	if len(v.issuers) > 0 && !(set.Has&claims.Issuer != 0 && contains(v.issuers, t.Issuer())) {
+		return ErrIssuer
+	}
+	for _, scope := range v.scopes {
+		if !listed(t.Scope(), scope) {
+			return ErrScope
+		}
+	}
+	return nil
+}
+
+// addressed says whether the ticket is for this verifier.
+func (v *Verifier) addressed(t *Ticket) bool {
+	if t.set.Has&claims.Audience == 0 {
+		return len(v.audiences) == 0
+	}
+	for at := 0; ; {
+		audience, next, ok := t.set.NextAudience(t.buf[:], at)
+		if !ok {
+			return false
+		}
+		if contains(v.audiences, audience) {
+			return true
+		}
+		at = next
+	}
+}
+
+func contains(list []string, text []byte) bool {
+	for _, s := range list {
+		if s == string(text) {
+			return true
+		}
+	}
+	return false
+}
+
+// bound holds the bindings against the handshake: step 7.
+func bound(r *Request, t *Ticket) error {
+	set := &t.set
+	if set.Has&claims.Origin != 0 && (len(r.Origin) == 0 || !bytes.Equal(t.Origin(), r.Origin)) {
+		return ErrOrigin
+	}
+	if set.Has&claims.Path != 0 && !pathMatches(t.Path(), r.Path) {
+		return ErrPath
+	}
+	if set.Has&claims.IP != 0 && !addrMatches(set.IP, r.Addr) {
+		return ErrIP
+	}
+	return nil
+}

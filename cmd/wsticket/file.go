@@ -1,0 +1,173 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+
+	"github.com/wsticket/wsticket"
+	"github.com/wsticket/wsticket/internal/jwkset"
+)
+
+// loadKeyring reads the keyring of a command that uses it, and warns when others
+// can read it too.
+func (e *env) loadKeyring(path string) (*wsticket.Keyring, error) {
+	keys, err := wsticket.LoadKeyring(path)
+	if err == nil {
+		e.warnOfReaders(path)
+	}
+	return keys, err
+}
+
+// warnOfReaders warns of a keyring that others than its owner can read. Windows
+// has no such bits.
+func (e *env) warnOfReaders(path string) {
+	info, err := os.Stat(path)
+	if err == nil && info.Mode()&0o044 != 0 && runtime.GOOS != "windows" {
+		e.warn("%s can be read by others, and whoever reads it can mint: chmod 600 %s", path, path)
+	}
+}
+
+// editSet changes the keyring in a file. One process at a time does so; readers
+// see the old keyring or the new one, whole; what fails changes nothing.
+func (e *env) editSet(path string, edit func(*jwkset.Set) error) error {
+	target, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		return err
+	}
+	// A lock is on a file and not on its name: whoever waited for it while the
+	// file was replaced holds the lock of the old one and starts again.
+	for {
+		unlock, current, err := lockCurrent(target)
+		if err != nil {
+			return err
+		}
+		if !current {
+			unlock()
+			continue
+		}
+		defer unlock()
+		break
+	}
+	data, err := readKeyring(target)
+	if err != nil {
+		return err
+	}
+	set, err := jwkset.Parse(data)
+	if err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	e.warnOfReaders(target)
+	if err := edit(set); err != nil {
+		return err
+	}
+	text, err := set.Marshal()
+	if err != nil {
+		return err
+	}
+	return replaceFile(target, text)
+}
+
+// lockCurrent locks the file and says whether it still is the one of that name.
+func lockCurrent(path string) (unlock func(), current bool, err error) {
+	file, err := openToLock(path)
+	if err != nil {
+		return nil, false, err
+	}
+	if unlock, err = lock(file); err != nil {
+		file.Close()
+		return nil, false, fmt.Errorf("%s cannot be locked: %w", path, err)
+	}
+	held, err := file.Stat()
+	if err != nil {
+		unlock()
+		return nil, false, err
+	}
+	named, err := os.Stat(path)
+	if err != nil {
+		unlock()
+		return nil, false, err
+	}
+	return unlock, os.SameFile(held, named), nil
+}
+
+// openToLock opens for writing where it can, because a lock over NFS wants that.
+func openToLock(path string) (*os.File, error) {
+	if info, err := os.Stat(path); err != nil {
+		return nil, err
+	} else if err := usable(path, info); err != nil {
+		return nil, err
+	}
+	file, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		file, err = os.Open(path)
+	}
+	return file, err
+}
+
+func usable(path string, info os.FileInfo) error {
+	switch {
+	case info.IsDir():
+		return fmt.Errorf("%s is a directory: name the keyring file in it", path)
+	case !info.Mode().IsRegular():
+		return fmt.Errorf("%s is not a regular file", path)
+	}
+	return nil
+}
+
+// readKeyring reads a keyring file, and no more of one than a keyring may be long.
+func readKeyring(path string) ([]byte, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if err := usable(path, info); err != nil {
+		return nil, err
+	}
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	return io.ReadAll(io.LimitReader(file, jwkset.MaxBytes+1))
+}
+
+// replaceFile puts text in place of the file, at once and on the disk: mode
+// 0600, and still its owner's.
+func replaceFile(path string, text []byte) (err error) {
+	dir := filepath.Dir(path)
+	temp, err := os.CreateTemp(dir, "."+filepath.Base(path)+".*.tmp") // with mode 0600
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			os.Remove(temp.Name())
+		}
+	}()
+	if err := keepOwner(temp, path); err != nil {
+		return errors.Join(err, temp.Close())
+	}
+	if _, err := temp.Write(text); err != nil {
+		return errors.Join(err, temp.Close())
+	}
+	if err := temp.Sync(); err != nil {
+		return errors.Join(err, temp.Close())
+	}
+	if err := temp.Close(); err != nil {
+		return err
+	}
+	if err := os.Rename(temp.Name(), path); err != nil {
+		return err
+	}
+	// The rename is in place; without this a power cut may undo it. Not every
+	// file system can sync a directory.
+	if d, err := os.Open(dir); err == nil {
+		d.Sync()
+		d.Close()
+	}
+	return nil
+}

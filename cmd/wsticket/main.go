@@ -1,0 +1,222 @@
+// Command wsticket makes and rotates keyrings, mints, verifies and inspects
+// tickets, and shows them at work on a page of its own.
+//
+// Run "wsticket help" for its commands. The exit code is 0 when all went well, 1
+// when a ticket was refused or a file could not be used, and 2 for wrong use,
+// each of the latter two with one line on standard error that says why.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+	"unicode"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	go func() {
+		<-ctx.Done()
+		stop() // a second signal ends the process at once
+	}()
+	os.Exit(run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr, time.Now))
+}
+
+const (
+	exitRefused = 1
+	exitUsage   = 2
+)
+
+// run is the whole program: it returns the exit code.
+func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer, now func() time.Time) int {
+	e := &env{ctx: ctx, stdin: stdin, stdout: stdout, stderr: stderr, now: now}
+	err := e.dispatch(args)
+	var wrong usageError
+	switch {
+	case err == nil:
+		return 0
+	case errors.Is(err, errRefused):
+		return exitRefused
+	case errors.As(err, &wrong):
+		e.say(err)
+		return exitUsage
+	default:
+		e.say(err)
+		return exitRefused
+	}
+}
+
+// env is what a command has of the world.
+type env struct {
+	ctx            context.Context
+	stdin          io.Reader
+	stdout, stderr io.Writer
+	now            func() time.Time
+}
+
+// A usageError is wrong use: the caller's line, not the world, is at fault.
+type usageError string
+
+func (e usageError) Error() string { return string(e) }
+
+func usagef(format string, args ...any) error { return usageError(fmt.Sprintf(format, args...)) }
+
+// errRefused ends a command that has said itself what it refused.
+var errRefused = errors.New("refused")
+
+type command struct {
+	name  string // with its group, "keys rotate"
+	usage string // its flags and arguments
+	about string // one line
+	run   func(*env, *flags) error
+}
+
+func commands() []command {
+	return []command{
+		{"demo", "[-addr 127.0.0.1:8080] [-keys FILE]", "a page to see it work", demo},
+		{"keys generate", "[-alg HS256] [-kid K]", "write a keyring with a new key to standard output", keysGenerate},
+		{"keys import", "[-alg HS256] -kid K -secret-file F", "write a keyring with a secret that exists to standard output", keysImport},
+		{"keys rotate", "-keys FILE [-activate-in 1m] [-max-ttl 60s]", "add a key, retire the one that signs, drop the expired", keysRotate},
+		{"keys revoke", "-keys FILE -kid K", "take a key out at once", keysRevoke},
+		{"keys list", "-keys FILE", "show the keys, never a secret", keysList},
+		{"mint", "-keys FILE -sub S [-ttl 10s] [-aud A]... [-iss I] [-scope S] [-sid S] [-origin O] [-path P] [-ip A] [-claim name=JSON]...", "write a ticket to standard output", mint},
+		{"verify", "-keys FILE [-aud A]... [-iss I]... [-at UNIX] [-max-ttl 60s] [-leeway 2s] [-origin O] [-path P] [-ip A] TICKET|-", "check a ticket, without spending it, and write its payload", verify},
+		{"inspect", "TICKET|-", "show what a ticket says, without checking it", inspect},
+	}
+}
+
+// dispatch finds the command that args open with and runs it.
+func (e *env) dispatch(args []string) error {
+	if len(args) == 0 {
+		return usagef("give a command: %s; see wsticket help", commandNames())
+	}
+	switch args[0] {
+	case "help", "-h", "-help", "--help":
+		return e.help()
+	}
+	name, rest := args[0], args[1:]
+	if name == "keys" {
+		if len(rest) == 0 {
+			return usagef("keys: give a command: generate, import, rotate, revoke or list; see wsticket help")
+		}
+		switch rest[0] {
+		case "help", "-h", "-help", "--help":
+			return e.help()
+		}
+		name, rest = "keys "+rest[0], rest[1:]
+	}
+	for _, c := range commands() {
+		if c.name == name {
+			return c.run(e, newFlags(c, rest))
+		}
+	}
+	return usagef("no such command: %q; there are %s; see wsticket help", name, commandNames())
+}
+
+func commandNames() string {
+	var names []string
+	for _, c := range commands() {
+		names = append(names, c.name)
+	}
+	return strings.Join(names, ", ")
+}
+
+func (e *env) help() error {
+	var b strings.Builder
+	b.WriteString("wsticket signs and checks short-lived, single-use tickets for WebSocket connections.\n\n")
+	for _, c := range commands() {
+		fmt.Fprintf(&b, "  wsticket %s %s\n        %s\n", c.name, c.usage, c.about)
+	}
+	b.WriteString("\nWith - in place of TICKET: one ticket a line on standard input, one answer a line on standard output.\n" +
+		"Exit codes: 0 all well, 1 refused or a file that cannot be used, 2 wrong use.\n")
+	_, err := io.WriteString(e.stdout, b.String())
+	return err
+}
+
+// flags are the flags of one command.
+type flags struct {
+	*flag.FlagSet
+	command command
+	args    []string
+}
+
+func newFlags(c command, args []string) *flags {
+	f := &flags{flag.NewFlagSet(c.name, flag.ContinueOnError), c, args}
+	f.SetOutput(io.Discard)
+	return f
+}
+
+// parse reads the flags and wants so many arguments behind them. It returns
+// false when the flags only asked for help, which it has then given.
+func (f *flags) parse(e *env, arguments int) (bool, error) {
+	err := f.Parse(f.args)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		_, err := fmt.Fprintf(e.stdout, "wsticket %s %s\n  %s\n", f.command.name, f.command.usage, f.command.about)
+		if err == nil {
+			f.SetOutput(e.stdout)
+			f.PrintDefaults()
+		}
+		return false, err
+	case err != nil:
+		return false, f.wrong("%v", err)
+	case f.NArg() < arguments:
+		return false, f.wrong("give a ticket, or - to read tickets from standard input")
+	case f.NArg() > arguments && arguments == 0:
+		return false, f.wrong("it takes flags only, and there are %d arguments behind them", f.NArg())
+	case f.NArg() > arguments:
+		return false, f.wrong("it takes one ticket, behind the flags, and there are %d arguments", f.NArg())
+	}
+	return true, nil
+}
+
+// wrong is wrong use of the command.
+func (f *flags) wrong(format string, args ...any) error {
+	return usagef("%s: %s; see wsticket %s -h", f.command.name, fmt.Sprintf(format, args...), f.command.name)
+}
+
+// given says whether the flag was on the command line, be it empty.
+func (f *flags) given(name string) (found bool) {
+	f.Visit(func(g *flag.Flag) { found = found || g.Name == name })
+	return found
+}
+
+// require wants the named flags, none of them empty.
+func (f *flags) require(names ...string) error {
+	for _, name := range names {
+		if f.Lookup(name).Value.String() == "" {
+			return f.wrong("-%s is missing", name)
+		}
+	}
+	return nil
+}
+
+// list is a flag that may be given more than once.
+type list []string
+
+func (l *list) String() string     { return strings.Join(*l, ",") }
+func (l *list) Set(v string) error { *l = append(*l, v); return nil }
+
+// say writes an error as one line.
+func (e *env) say(err error) { e.line("", err.Error()) }
+
+func (e *env) warn(format string, args ...any) { e.line("warning: ", fmt.Sprintf(format, args...)) }
+
+func (e *env) line(kind, text string) {
+	text = strings.TrimPrefix(strings.TrimSpace(text), "wsticket: ")
+	text = strings.ReplaceAll(text, "\n", "; ")
+	text = strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return '?'
+		}
+		return r
+	}, text)
+	fmt.Fprintf(e.stderr, "wsticket: %s%s\n", kind, text)
+}

@@ -1,0 +1,369 @@
+package wsticket
+
+import (
+	"bytes"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// A map that never forgets says what was accepted before. Loads from idle to far
+// over the peak, every TTL, and a clock that jumps.
+func TestReplayOracle(t *testing.T) {
+	const peak, maxTTL, leeway = 64, 10, 2
+	for _, load := range []float64{0.3, 1, 2, 4, 6} {
+		for _, jumps := range []bool{false, true} {
+			t.Run(fmt.Sprintf("load=%v/jumps=%v", load, jumps), func(t *testing.T) {
+				t.Parallel()
+				rng := rand.New(rand.NewPCG(uint64(load*10), 7))
+				c := smallCache(t, peak, 2, maxTTL, leeway)
+				used := map[[16]byte]bool{}
+				byExpiry := map[int64][]Spend{}
+				var minted, fresh, refused, again uint64
+				now := int64(replayStart)
+				use := func(s Spend) {
+					err := spendOf(c, s.at(now))
+					switch {
+					case err == nil && used[s.ID]:
+						t.Fatalf("accepted twice: %+v at %+d", s, now-replayStart)
+					case err == nil:
+						used[s.ID] = true
+					case used[s.ID]:
+						again++
+					default:
+						refused++
+					}
+				}
+				for range 600 {
+					if jumps && rng.IntN(8) == 0 {
+						now += rng.Int64N(61) - 30
+					} else {
+						now++
+					}
+					for range int(load * peak) {
+						minted++
+						s := replayTicket(minted, now+rng.Int64N(2*leeway+1)-leeway, 1+rng.Int64N(maxTTL))
+						byExpiry[s.Expires] = append(byExpiry[s.Expires], s)
+						if rng.IntN(10) > 0 { // some are first used later
+							fresh++
+							use(s)
+						}
+					}
+					// Replays over the whole window and a little beyond it.
+					for slot := now - leeway - 1; slot <= now+maxTTL+leeway+2; slot++ {
+						if old := byExpiry[slot]; len(old) > 0 {
+							for range 5 {
+								use(old[rng.IntN(len(old))])
+							}
+						}
+					}
+				}
+				if again < 1000 {
+					t.Errorf("only %d replays were tried", again)
+				}
+				// Some tickets are minted at the very edge of their life.
+				if !jumps && load <= 1 && refused > fresh/5 {
+					t.Errorf("%d of %d tickets refused", refused, fresh)
+				}
+			})
+		}
+	}
+}
+
+// Many goroutines show one ticket, 10,000 times over, while the clock moves on and
+// frames change hands: exactly one gets in each time.
+func TestReplayOneOfMany(t *testing.T) {
+	const goroutines, rounds, perSlot = 64, 10_000, 20
+	c := smallCache(t, 64, 2, 3, 1)
+	var accepts, refusals atomic.Int64
+	begin := make([]chan Spend, goroutines)
+	var done sync.WaitGroup
+	for g := range begin {
+		begin[g] = make(chan Spend, 1)
+		go func() {
+			for s := range begin[g] {
+				switch spendOf(c, s) {
+				case nil:
+					accepts.Add(1)
+				case ErrReplayed:
+					refusals.Add(1)
+				}
+				done.Done()
+			}
+		}()
+	}
+	for round := range rounds {
+		s := replayTicket(uint64(round), replayStart+int64(round/perSlot), 1+int64(round%3))
+		done.Add(goroutines)
+		for _, ch := range begin {
+			ch <- s
+		}
+		done.Wait()
+		if a, r := accepts.Swap(0), refusals.Swap(0); a != 1 || r != goroutines-1 {
+			t.Fatalf("round %d: %d accepted and %d refused as replayed, of %d", round, a, r, goroutines)
+		}
+	}
+	for _, ch := range begin {
+		close(ch)
+	}
+}
+
+// Goroutines that run freely over the same tickets, each at its own pace and each
+// with its own idea of the time.
+func TestReplayFreeRunning(t *testing.T) {
+	const goroutines, tickets, perSecond = 8, 60_000, 100
+	c := smallCache(t, perSecond, 2, 3, 1)
+	accepts := make([]atomic.Int32, tickets)
+	var front atomic.Int64 // the ticket that the fastest is at: the clock
+	var wait sync.WaitGroup
+	for g := range goroutines {
+		wait.Go(func() {
+			rng := rand.New(rand.NewPCG(uint64(g), 1))
+			for i := int64(0); i < tickets; i++ {
+				for {
+					f := front.Load()
+					if i <= f || front.CompareAndSwap(f, i) {
+						break
+					}
+				}
+				// Mostly the next ticket, sometimes one of the last seconds.
+				n := max(0, i-rng.Int64N(2)*rng.Int64N(5*perSecond))
+				s := replayTicket(uint64(n), replayStart+n/perSecond, 1+n%3)
+				if spendOf(c, s.at(replayStart+front.Load()/perSecond-rng.Int64N(2))) == nil {
+					accepts[n].Add(1)
+				}
+				if i%perSecond == 0 {
+					runtime.Gosched()
+				}
+			}
+		})
+	}
+	wait.Wait()
+	once := 0
+	for n := range accepts {
+		switch a := accepts[n].Load(); {
+		case a > 1:
+			t.Errorf("ticket %d accepted %d times", n, a)
+		case a == 1:
+			once++
+		}
+	}
+	if once < tickets/2 {
+		t.Errorf("only %d of %d accepted", once, tickets)
+	}
+}
+
+// moveOn gives the frame of slot from to slot to, as the passing of time does.
+func moveOn(t *testing.T, c *ReplayCache, from, to int64) {
+	t.Helper()
+	f := c.frameOf(from)
+	if f == nil {
+		t.Fatal("the first slot has no frame")
+	}
+	if c.open(to, to-c.behind) != f {
+		t.Fatal("the second slot got another frame")
+	}
+}
+
+// A use stalls after it found its frame. Meanwhile the frame moves on.
+func TestReplayStalled(t *testing.T) {
+	const slot, later = replayStart + 10, replayStart + 100
+	setup := func(t *testing.T) (c *ReplayCache, f *frame, used, other Spend) {
+		c = smallCache(t, 16, 1, 10, 2)
+		used = replayTicket(1, replayStart, 10)
+		other = replayTicket(2, later-10, 10)
+		wantSpend(t, c, used, nil)
+		return c, c.frameOf(slot), used, other
+	}
+	t.Run("frame used again", func(t *testing.T) {
+		c, f, used, other := setup(t)
+		moveOn(t, c, slot, later)
+		wantSpend(t, c, other, nil)
+		if got := f.spend(&c.size, slot, &used.ID); got != gone {
+			t.Errorf("got %v, want gone", got)
+		}
+		wantSpend(t, c, other, ErrReplayed)
+	})
+	t.Run("frame not used again yet", func(t *testing.T) {
+		c, f, used, other := setup(t)
+		moveOn(t, c, slot, later)
+		if got := f.spend(&c.size, slot, &used.ID); got != present {
+			t.Errorf("got %v, want present", got)
+		}
+		wantSpend(t, c, other, nil)
+		wantSpend(t, c, other, ErrReplayed)
+		if got := f.spend(&c.size, slot, &used.ID); got != gone {
+			t.Errorf("got %v, want gone", got)
+		}
+	})
+	t.Run("frame free", func(t *testing.T) {
+		c, f, _, _ := setup(t)
+		c.mu.Lock()
+		c.closeBefore(later)
+		c.mu.Unlock()
+		p := &f.parts[0]
+		p.slot = noSlot // a part that no ticket had come to yet
+		if got := f.spend(&c.size, slot, &[16]byte{1}); got != gone {
+			t.Errorf("got %v, want gone", got)
+		}
+	})
+	t.Run("at the lock", func(t *testing.T) {
+		c, f, used, other := setup(t)
+		p := &f.parts[0]
+		p.mu.Lock()
+		result := make(chan error)
+		go func() { result <- spendOf(c, used) }()
+		waitForLock(t)
+		moveOn(t, c, slot, later)
+		f.wipe(&c.size, 0) // what the first use in the new slot does
+		p.slot = later
+		p.mu.Unlock()
+		if err := <-result; err != ErrReplayUnavailable {
+			t.Errorf("got %v, want %v", err, ErrReplayUnavailable)
+		}
+		wantSpend(t, c, other, nil)
+		if st := c.Stats(); st.Unavailable != 1 {
+			t.Errorf("Unavailable = %d, want 1", st.Unavailable)
+		}
+	})
+}
+
+// waitForLock returns when a goroutine waits for a mutex in Spend.
+func waitForLock(t *testing.T) {
+	t.Helper()
+	stacks := make([]byte, 1<<20)
+	for start := time.Now(); time.Since(start) < 30*time.Second; runtime.Gosched() {
+		for stack := range bytes.SplitSeq(stacks[:runtime.Stack(stacks, true)], []byte("\n\n")) {
+			if bytes.Contains(stack, []byte("[sync.Mutex.Lock")) && bytes.Contains(stack, []byte("(*frame).spend")) {
+				return
+			}
+		}
+	}
+	t.Fatal("nobody waits for the lock")
+}
+
+// The clock walks back and opens slot after slot, so that slots which are still alive
+// lose their frames; then it walks up through all of them.
+func TestReplayWalkBack(t *testing.T) {
+	const maxTTL, leeway, back = 10, 2, 40
+	c := smallCache(t, 64, 2, maxTTL, leeway)
+	var spent []Spend
+	n := uint64(0)
+	for now := int64(replayStart); now > replayStart-back; now-- {
+		for ttl := int64(1); ttl <= maxTTL; ttl += 3 {
+			n++
+			if s := replayTicket(n, now, ttl); spendOf(c, s) == nil {
+				spent = append(spent, s)
+			}
+		}
+	}
+	if st := c.Stats(); st.FramesLost < back/2 {
+		t.Fatalf("%d frames lost: the test does not do what it is for", st.FramesLost)
+	}
+	for now := int64(replayStart - back); now < replayStart+maxTTL+2*leeway; now++ {
+		for _, s := range spent {
+			if spendOf(c, s.at(now)) == nil {
+				t.Fatalf("accepted twice: expires %+d, at %+d", s.Expires-replayStart, now-replayStart)
+			}
+		}
+		// Fresh ones, so that frames go on changing hands.
+		n++
+		_ = spendOf(c, replayTicket(n, now, 1+int64(n%maxTTL)))
+	}
+	// It recovers: once every slot that was given up has passed, all is well.
+	for now := int64(replayStart + maxTTL + 2*leeway); now < replayStart+200; now++ {
+		for ttl := int64(1); ttl <= maxTTL; ttl++ {
+			n++
+			wantSpend(t, c, replayTicket(n, now, ttl), nil)
+		}
+	}
+	if c.closedHigh != noSlot || c.closedLow != math.MaxInt64 {
+		t.Error("the span of closed slots was not forgotten after its time")
+	}
+}
+
+// The victim is the frame used least recently, wherever its slot lies: after the clock
+// was an hour ahead, current traffic keeps its frames.
+func TestReplayExcursion(t *testing.T) {
+	const maxTTL, leeway, hour = 10, 2, 3600
+	c := smallCache(t, 64, 2, maxTTL, leeway)
+	n := uint64(0)
+	second := func(now int64) (refused int) {
+		for ttl := int64(1); ttl <= maxTTL; ttl++ {
+			for range 3 {
+				n++
+				s := replayTicket(n, now, ttl)
+				if spendOf(c, s) != nil {
+					refused++
+				} else if spendOf(c, s) == nil {
+					t.Fatalf("accepted twice at %+d", now-replayStart)
+				}
+			}
+		}
+		return refused
+	}
+	for now := int64(replayStart); now < replayStart+20; now++ {
+		if r := second(now); r > 0 {
+			t.Errorf("%d refused before the excursion", r)
+		}
+	}
+	for now := int64(replayStart + hour); now < replayStart+hour+5; now++ {
+		if r := second(now); r > 0 {
+			t.Errorf("%d refused during the excursion", r)
+		}
+	}
+	// Slots up to replayStart+29 had frames and lost them.
+	for now := int64(replayStart + 20); now < replayStart+200; now++ {
+		r := second(now)
+		if closed := max(0, int(replayStart+29-now)); r != 3*closed {
+			t.Errorf("at %+d: %d refused, want %d", now-replayStart, r, 3*closed)
+		}
+	}
+	if st := c.Stats(); st.FramesLost == 0 {
+		t.Error("no frame lost: the test does not do what it is for")
+	}
+	if c.closedLow < replayStart+hour-100 {
+		t.Errorf("current traffic lost a frame: closed from %+d", c.closedLow-replayStart)
+	}
+}
+
+// A step back within the leeway closes nothing and refuses nothing.
+func TestReplaySmallStepBack(t *testing.T) {
+	const maxTTL, leeway = 10, 2
+	for step := int64(1); step <= leeway; step++ {
+		c := smallCache(t, 64, 2, maxTTL, leeway)
+		n := uint64(0)
+		now := int64(replayStart)
+		var unused []Spend
+		for round := range 300 {
+			now++
+			if round%7 == 6 {
+				now -= step
+			}
+			kept := unused[:0]
+			for _, s := range unused { // used as late as the verifier allows
+				if now >= s.Expires+leeway-1 {
+					if now < s.Expires+leeway {
+						wantSpend(t, c, s.at(now), nil)
+					}
+					continue
+				}
+				kept = append(kept, s)
+			}
+			unused = kept
+			for ttl := int64(1); ttl <= maxTTL; ttl++ {
+				n += 2
+				wantSpend(t, c, replayTicket(n, now, ttl), nil)
+				unused = append(unused, replayTicket(n+1, now, ttl))
+			}
+		}
+		if st := c.Stats(); st.Unavailable != 0 || st.FramesLost != 0 {
+			t.Errorf("step %d: %+v", step, st)
+		}
+	}
+}

@@ -1,6 +1,7 @@
 package wsticket
 
 import (
+	"bytes"
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
@@ -87,6 +88,8 @@ func respell(tb testing.TB, keyring *Keyring, ticket []byte, header string) []by
 	return []byte(signed + "." + base64.RawURLEncoding.EncodeToString(h.Sum(nil)))
 }
 
+var flip = map[bool]string{true: "B", false: "A"}
+
 var benchHashes = map[string]func() hash.Hash{"HS256": sha256.New, "HS384": sha512.New384, "HS512": sha512.New}
 
 // BenchmarkFloor is what no HMAC ticket can go below by the standard library:
@@ -99,27 +102,87 @@ func BenchmarkFloor(b *testing.B) {
 
 func benchFloor(b *testing.B, alg string) {
 	keyring := benchKeyring(b, alg, 1)
-	pool := benchTickets(b, keyring, benchNow)
+	floor := newFloor(keyring, benchTickets(b, keyring, benchNow))
+	i := 0
+	b.ReportAllocs()
+	for b.Loop() {
+		floor(i)
+		i++
+	}
+}
+
+// newFloor returns the floor over the signing inputs of pool.
+func newFloor(keyring *Keyring, pool [][]byte) func(i int) {
 	inputs := make([][]byte, len(pool))
 	for i, ticket := range pool {
-		inputs[i] = ticket[:strings.LastIndexByte(string(ticket), '.')]
+		inputs[i] = ticket[:bytes.LastIndexByte(ticket, '.')]
 	}
 	type state struct {
 		hash.Hash
 		sum [64]byte
 	}
-	secret := keyring.state.inForce.Load().keys[0].secret
-	states := sync.Pool{New: func() any { return &state{Hash: hmac.New(benchHashes[alg], secret)} }}
-	i := 0
-	b.ReportAllocs()
-	for b.Loop() {
+	k := keyring.state.inForce.Load().keys[0]
+	states := sync.Pool{New: func() any { return &state{Hash: hmac.New(benchHashes[k.mac.Alg().String()], k.secret)} }}
+	return func(i int) {
 		s := states.Get().(*state)
 		s.Reset()
 		s.Write(inputs[i&(poolSize-1)])
 		s.Sum(s.sum[:0])
 		states.Put(s)
-		i++
 	}
+}
+
+// BenchmarkRatio measures the budgets: each operation beside the floor, in turns
+// of 256 so that whatever else the machine does falls on both, and reports the
+// ratio as x-floor.
+func BenchmarkRatio(b *testing.B) {
+	for _, alg := range []string{"HS256", "HS384", "HS512"} {
+		keyring := benchKeyring(b, alg, 1)
+		pool := benchTickets(b, keyring, benchNow)
+		floor := newFloor(keyring, pool)
+		v := benchVerifier(b, keyring, DangerouslyAllowReplay)
+		signer, err := NewSigner(SignerConfig{Keys: keyring})
+		if err != nil {
+			b.Fatal(err)
+		}
+		var t Ticket
+		benchRatio(b, "op=peek/pool=16k/alg="+alg, floor, func(i int) {
+			if err := v.PeekAt(benchNow, Request{Ticket: pool[i&(poolSize-1)]}, &t); err != nil {
+				b.Fatal(err)
+			}
+		})
+		dst := make([]byte, 0, MaxTicketLen)
+		benchRatio(b, "op=append/pool=16k/alg="+alg, floor, func(int) {
+			if _, err := signer.AppendTicketAt(dst, benchNow, &benchClaims); err != nil {
+				b.Fatal(err)
+			}
+		})
+	}
+}
+
+func benchRatio(b *testing.B, name string, floor, op func(i int)) {
+	b.Run(name, func(b *testing.B) {
+		const turn = 256
+		var floors, ops time.Duration
+		i := 0
+		for b.Loop() {
+			start := time.Now()
+			for k := range turn {
+				floor(i + k)
+			}
+			middle := time.Now()
+			for k := range turn {
+				op(i + k)
+			}
+			floors += middle.Sub(start)
+			ops += time.Since(middle)
+			i += turn
+		}
+		b.ReportMetric(0, "ns/op")
+		b.ReportMetric(float64(floors)/float64(i), "ns/floor")
+		b.ReportMetric(float64(ops)/float64(i), "ns/one")
+		b.ReportMetric(float64(ops)/float64(floors), "x-floor")
+	})
 }
 
 // BenchmarkPeek is PeekAt: by algorithm, header spelling, number of keys and
@@ -160,7 +223,7 @@ func BenchmarkPeek(b *testing.B) {
 		}
 		return other
 	}
-	run("refused=bad_signature", keyring, changed(func(t []byte) { t[len(t)-10] ^= 1 }), benchNow, ErrBadSignature)
+	run("refused=bad_signature", keyring, changed(func(t []byte) { copy(t[len(t)-10:], flip[t[len(t)-10] == 'A']) }), benchNow, ErrBadSignature)
 	run("refused=malformed", keyring, changed(func(t []byte) { t[len(t)-10] = '=' }), benchNow, ErrMalformed)
 	run("refused=unknown_key", benchKeyring(b, "HS256", 2), spelled(`{"alg":"ALG","kid":"somebody-else","typ":"TYP"}`), benchNow, ErrUnknownKey)
 	b.Run("op=peek/pool=16k/refused=audience", func(b *testing.B) {

@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"math"
 	"math/bits"
 	"sync"
 	"sync/atomic"
@@ -136,11 +135,9 @@ type frameSet struct {
 	// use are the lowest ones.
 	recent *simplelru.LRU[int, struct{}]
 
-	// Slots that had a frame are closed: those up to floor, whose time has passed,
-	// and those from closedLow to closedHigh, the span of the slots that lost
-	// their frame early. Of these, a slot whose frame is still open stays open.
-	floor                 int64
-	closedLow, closedHigh int64
+	// closed has every slot that lost its frame. It may also have one whose frame is
+	// still open, and that one stays open.
+	closed closedSlots
 
 	used int    // frames that ever had a slot
 	lost uint64 // slots that lost their frame early
@@ -149,8 +146,7 @@ type frameSet struct {
 func (s *frameSet) init(size replaySize) error {
 	s.size = size
 	s.frames = make([]frame, size.frames)
-	s.floor = noSlot
-	s.closedLow, s.closedHigh = math.MaxInt64, noSlot
+	s.closed = newClosedSlots()
 	recent, err := simplelru.NewLRU[int, struct{}](size.frames, nil)
 	if err != nil {
 		return fmt.Errorf("wsticket: cannot order the frames of a ReplayCache: %w", err)
@@ -220,7 +216,7 @@ func (s *frameSet) open(slot, oldest int64) *frame {
 		}
 	}
 	s.closeBefore(oldest)
-	if slot <= s.floor || (slot >= s.closedLow && slot <= s.closedHigh) {
+	if s.closed.has(slot) {
 		return nil
 	}
 	n := s.take()
@@ -230,7 +226,8 @@ func (s *frameSet) open(slot, oldest int64) *frame {
 	return s.frameOf(slot)
 }
 
-// closeBefore frees the frames of the slots before oldest, and closes these slots.
+// closeBefore frees the frames of the slots before oldest, and closes these slots. On
+// the way it notes which frames were used.
 func (s *frameSet) closeBefore(oldest int64) {
 	for n := range s.frames {
 		f := &s.frames[n]
@@ -239,13 +236,10 @@ func (s *frameSet) closeBefore(oldest int64) {
 			s.recent.Get(n)
 		}
 		if slot := f.slot.Load(); slot != noSlot && slot < oldest {
-			s.floor = max(s.floor, slot)
+			s.closed.add(slot)
 			f.slot.Store(noSlot)
 			s.free = append(s.free, n)
 		}
-	}
-	if s.floor >= s.closedHigh {
-		s.closedLow, s.closedHigh = math.MaxInt64, noSlot
 	}
 }
 
@@ -261,9 +255,7 @@ func (s *frameSet) take() int {
 		return n
 	}
 	n, _, _ := s.recent.GetOldest()
-	slot := s.frames[n].slot.Load()
-	s.closedLow = min(s.closedLow, slot)
-	s.closedHigh = max(s.closedHigh, slot)
+	s.closed.add(s.frames[n].slot.Load())
 	s.lost++
 	return n
 }

@@ -210,7 +210,7 @@ func (e *env) say(err error) { e.line("", err.Error()) }
 func (e *env) warn(format string, args ...any) { e.line("warning: ", fmt.Sprintf(format, args...)) }
 
 func (e *env) line(kind, text string) {
-	text = strings.TrimPrefix(strings.TrimSpace(text), "wsticket: ")
+	text = strings.ReplaceAll(strings.TrimSpace(text), "wsticket: ", "") // what the library's errors open with
 	text = strings.ReplaceAll(text, "\n", "; ")
 	text = strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) {

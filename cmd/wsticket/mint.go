@@ -1,7 +1,9 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -27,8 +29,15 @@ func mint(e *env, f *flags) error {
 	if err := f.require("keys", "sub"); err != nil {
 		return err
 	}
-	if *ttl < time.Second {
-		return f.wrong("-ttl is %v: give 1s or more", *ttl)
+	// A shell variable that is not set must not turn a bound ticket into one that
+	// is good everywhere.
+	for _, name := range []string{"iss", "scope", "sid", "origin", "path", "ip"} {
+		if f.given(name) && f.Lookup(name).Value.String() == "" {
+			return f.wrong("-%s is empty: give a value or leave it out", name)
+		}
+	}
+	if *ttl < time.Second || *ttl%time.Second != 0 {
+		return f.wrong("-ttl is %v: give whole seconds, 1s or more", *ttl)
 	}
 	var extra []wsticket.Member
 	for _, member := range members {
@@ -42,9 +51,23 @@ func mint(e *env, f *flags) error {
 	if err != nil {
 		return fmt.Errorf("mint: %w", err)
 	}
-	signer, err := wsticket.NewSigner(wsticket.SignerConfig{Keys: keys, TTL: *ttl, Issuer: *issuer, Audiences: audiences})
+	if !slices.ContainsFunc(keys.Keys(), func(k wsticket.Key) bool {
+		return k.Signs && (k.Expires.IsZero() || k.Expires.After(e.now()))
+	}) {
+		return fmt.Errorf("mint: %s: no key signs now or later: rotate it with \"wsticket keys rotate\"", *path)
+	}
+	signer, err := wsticket.NewSigner(wsticket.SignerConfig{
+		Keys:      keys,
+		TTL:       *ttl,
+		MaxTTL:    max(*ttl, wsticket.DefaultMaxTTL),
+		Issuer:    *issuer,
+		Audiences: audiences,
+	})
 	if err != nil {
-		return fmt.Errorf("mint: %w", err)
+		return f.wrong("%v", err)
+	}
+	if *ttl > wsticket.DefaultMaxTTL {
+		e.warn("-ttl is %v: verifiers refuse more than %v unless they are told otherwise", *ttl, wsticket.DefaultMaxTTL)
 	}
 	ticket, err := signer.SignAt(e.now(), &wsticket.Claims{
 		Subject:   *subject,
@@ -55,8 +78,11 @@ func mint(e *env, f *flags) error {
 		IP:        *ip,
 		Extra:     extra,
 	})
-	if err != nil {
-		return fmt.Errorf("mint: %w", err)
+	switch {
+	case errors.Is(err, wsticket.ErrNoSigningKey):
+		return fmt.Errorf("mint: %s: %w", *path, err)
+	case err != nil:
+		return f.wrong("%v", err)
 	}
 	_, err = fmt.Fprintln(e.stdout, ticket)
 	return err

@@ -31,12 +31,14 @@ func DecodedLen(n int) int { return n * 6 / 8 }
 // use.
 func Decode(dst, src []byte) (n int, ok bool) {
 	var all uint32
-	for len(src) >= 4 && len(dst) >= 4 {
+	// Eight letters at a time, stored as eight bytes; the next group overwrites
+	// the last two.
+	for len(src) >= 8 && len(dst) >= 8 {
 		v := shifted[0][src[0]] | shifted[1][src[1]] | shifted[2][src[2]] | shifted[3][src[3]]
-		all |= v
-		// One store of four bytes; the fourth is overwritten by the next group.
-		binary.BigEndian.PutUint32(dst, v<<8)
-		src, dst, n = src[4:], dst[3:], n+3
+		w := shifted[0][src[4]] | shifted[1][src[5]] | shifted[2][src[6]] | shifted[3][src[7]]
+		all |= v | w
+		binary.BigEndian.PutUint64(dst, uint64(v)<<40|uint64(w&0xffffff)<<16)
+		src, dst, n = src[8:], dst[6:], n+6
 	}
 	for len(src) >= 4 {
 		v := shifted[0][src[0]] | shifted[1][src[1]] | shifted[2][src[2]] | shifted[3][src[3]]

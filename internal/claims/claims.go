@@ -74,20 +74,26 @@ func (s *Set) Scan(buf []byte, n int, scratch *Scratch) bool {
 		return false
 	}
 	others := 0
+	var name Span
 	for {
 		i = jsonscan.Space(p, i+1)
-		end, escaped := jsonscan.String(p, i)
-		if end == jsonscan.Fault || escaped {
-			return false
+		nameAt := i + 1
+		var claim Present
+		if claim = short(p[i:]); claim != 0 {
+			i += len(`"jti":`)
+		} else {
+			end, escaped := jsonscan.String(p, i)
+			if end == jsonscan.Fault || escaped {
+				return false
+			}
+			claim = known(p[nameAt : end-1])
+			if i = jsonscan.Space(p, end); i >= n || p[i] != ':' {
+				return false
+			}
+			name = Span{uint16(nameAt), uint16(end - 1 - nameAt)}
+			i++
 		}
-		name := p[i+1 : end-1]
-		nameAt := Span{uint16(i + 1), uint16(len(name))}
-		if i = jsonscan.Space(p, end); i >= n || p[i] != ':' {
-			return false
-		}
-		i = jsonscan.Space(p, i+1)
-
-		claim := known(name)
+		i = jsonscan.Space(p, i)
 		if s.Has&claim != 0 {
 			return false
 		}
@@ -121,14 +127,14 @@ func (s *Set) Scan(buf []byte, n int, scratch *Scratch) bool {
 			i = s.audiences(buf, n, i)
 		default:
 			for _, other := range scratch.names[:others] {
-				if bytes.Equal(other.In(p), name) {
+				if bytes.Equal(other.In(p), name.In(p)) {
 					return false
 				}
 			}
 			if others == len(scratch.names) {
 				return false
 			}
-			scratch.names[others] = nameAt
+			scratch.names[others] = name
 			others++
 			i = jsonscan.Value(p, i, maxDepth-1)
 		}
@@ -154,6 +160,34 @@ func (s *Set) sound(buf []byte) bool {
 		s.JTI.Len >= 1 && s.JTI.Len <= maxJTI &&
 		(s.Has&Subject == 0 || s.Subject.Len > 0) &&
 		(s.Has&Path == 0 || s.Path.Len > 0 && buf[s.Path.Off] == '/')
+}
+
+// short returns the claim whose name of three letters, in its quotes and with its
+// colon, opens b, or 0: most of what a ticket says, without a search for the
+// closing quote.
+func short(b []byte) Present {
+	if len(b) < 8 || b[0] != '"' || b[4] != '"' || b[5] != ':' {
+		return 0
+	}
+	switch uint32(b[1])<<16 | uint32(b[2])<<8 | uint32(b[3]) {
+	case 'j'<<16 | 't'<<8 | 'i':
+		return JTI
+	case 'i'<<16 | 'a'<<8 | 't':
+		return IssuedAt
+	case 'e'<<16 | 'x'<<8 | 'p':
+		return Expires
+	case 'n'<<16 | 'b'<<8 | 'f':
+		return NotBefore
+	case 's'<<16 | 'u'<<8 | 'b':
+		return Subject
+	case 'a'<<16 | 'u'<<8 | 'd':
+		return Audience
+	case 'i'<<16 | 's'<<8 | 's':
+		return Issuer
+	case 's'<<16 | 'i'<<8 | 'd':
+		return SessionID
+	}
+	return 0
 }
 
 // known returns the claim of that name, or 0.
@@ -192,18 +226,17 @@ func known(name []byte) Present {
 // Known says whether the format gives name a meaning.
 func Known(name string) bool { return known([]byte(name)) != 0 }
 
-// seconds reads a time at p[i].
+// seconds reads a time at p[i]: 1 to 15 digits without a leading zero.
 func seconds(p []byte, i int, to *int64) int {
-	end := i
-	for end < len(p) && p[end]-'0' <= 9 {
-		end++
+	start, n := i, int64(0)
+	for ; i < len(p) && p[i]-'0' <= 9; i++ {
+		n = n*10 + int64(p[i]-'0')
 	}
-	n, ok := jsonscan.Integer(p[i:end])
-	if !ok {
+	if digits := i - start; digits == 0 || digits > 15 || digits > 1 && p[start] == '0' {
 		return jsonscan.Fault
 	}
 	*to = n
-	return end
+	return i
 }
 
 // text reads a string at buf[i], unescaping it behind all that is in use.

@@ -5,9 +5,11 @@
 package mac
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"crypto/sha512"
 	"encoding"
+	"encoding/binary"
 	"fmt"
 	"hash"
 )
@@ -119,12 +121,14 @@ func (k *Key) Absorb(text string) *Prefix {
 // states, which the next call overwrites.
 type State struct {
 	hashes [NumAlgs]hash.Hash
+	tail   [2 * sha512.BlockSize]byte // the padded end of a message
+	state  []byte                     // a marshaled hash state
 	sum    [MaxSize]byte
 }
 
 // NewState allocates a State.
 func NewState() *State {
-	s := new(State)
+	s := &State{state: make([]byte, 0, 256)}
 	for a := range s.hashes {
 		s.hashes[a] = algs[a].new()
 	}
@@ -141,10 +145,63 @@ func restore(h hash.Hash, state []byte) {
 // result is valid until the next call.
 func (s *State) Sum(k *Key, p *Prefix, msg []byte) []byte {
 	h := s.hashes[k.alg]
+	if !chained[k.alg] {
+		restore(h, p.inner)
+		h.Write(msg[p.taken:])
+		inner := h.Sum(s.sum[:0])
+		restore(h, k.outer)
+		h.Write(inner)
+		return h.Sum(s.sum[:0])
+	}
+	block := algs[k.alg].block
 	restore(h, p.inner)
-	h.Write(msg[p.taken:])
-	inner := h.Sum(s.sum[:0])
+	whole := p.taken + (len(msg)-p.taken)&^(block-1)
+	h.Write(msg[p.taken:whole])
+	s.finish(h, msg[whole:], block, block+len(msg))
+	inner := s.sum[:algs[k.alg].size]
+	copy(inner, s.state[magic:])
 	restore(h, k.outer)
-	h.Write(inner)
-	return h.Sum(s.sum[:0])
+	s.finish(h, inner, block, block+len(inner))
+	copy(inner, s.state[magic:])
+	return inner
 }
+
+// magic is the length of what stands before the chaining value in a marshaled
+// hash state.
+const magic = 4
+
+// finish writes the end of a message of total bytes with its padding (FIPS 180-4
+// section 5.1), and reads the hash off the state. hash.Hash.Sum would copy the
+// whole state first, which is a tenth of a short MAC.
+func (s *State) finish(h hash.Hash, end []byte, block, total int) {
+	n := copy(s.tail[:], end)
+	s.tail[n] = 0x80
+	padded := block
+	if n+1+block/8 > block {
+		padded = 2 * block
+	}
+	clear(s.tail[n+1 : padded-8])
+	binary.BigEndian.PutUint64(s.tail[padded-8:], uint64(total)<<3)
+	h.Write(s.tail[:padded])
+	s.state, _ = h.(encoding.BinaryAppender).AppendBinary(s.state[:0])
+}
+
+// chained says for which algorithms the chaining value may be read off the
+// marshaled state. The layout of that state is the standard library's own
+// affair, so it is tried once against Sum; where it does not hold, Sum is used.
+var chained = func() (ok [NumAlgs]bool) {
+	s := NewState()
+	for alg := range Alg(NumAlgs) {
+		h := s.hashes[alg]
+		if _, can := h.(encoding.BinaryAppender); !can {
+			continue
+		}
+		h.Reset()
+		s.finish(h, []byte("wsticket"), algs[alg].block, len("wsticket"))
+		h.Reset()
+		h.Write([]byte("wsticket"))
+		want, size := h.Sum(nil), algs[alg].size
+		ok[alg] = len(s.state) >= magic+size && bytes.Equal(s.state[magic:magic+size], want)
+	}
+	return ok
+}()

@@ -1,0 +1,5 @@
+package main
+
+import "errors"
+
+func demo(*env, *flags) error { return errors.New("demo: not built yet") }

@@ -1,0 +1,219 @@
+package wsticket
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/wsticket/wsticket/internal/head"
+)
+
+// A MintConfig says who gets a ticket from a [MintHandler].
+type MintConfig struct {
+	// Signer signs the tickets. Required.
+	Signer *Signer
+
+	// Authenticate says for whom the request is, by the session cookie or
+	// whatever the application uses, and returns what the ticket is to say.
+	// Required. It answers
+	//   - claims: this is who it is, and this is the ticket they get;
+	//   - nil claims, or ErrUnauthenticated: nobody the application knows (401);
+	//   - ErrForbidden: somebody who may not connect (403);
+	//   - another error: it cannot tell (500; the client never sees the text).
+	Authenticate func(*http.Request) (*Claims, error)
+
+	// Allow may say no by an error to somebody who asks too often (429). nil
+	// allows all.
+	Allow func(*http.Request, *Claims) error
+
+	// Origins of pages of other hosts that may ask for tickets, with the user's
+	// cookies, such as "https://app.example": what browsers send, byte for byte.
+	// None means that only pages of the handler's own host may.
+	Origins []string
+
+	// OnError is told what a 500 hides from the client: the error of Authenticate
+	// or of the Signer. nil means nobody.
+	OnError func(*http.Request, error)
+}
+
+var (
+	// ErrUnauthenticated is for Authenticate: the request is from nobody known.
+	ErrUnauthenticated = errors.New("wsticket: unauthenticated")
+	// ErrForbidden is for Authenticate: whom the request is from gets no ticket.
+	ErrForbidden = errors.New("wsticket: forbidden")
+)
+
+// A MintHandler is the http.Handler that gives tickets to authenticated users:
+//
+//	POST /ticket  →  200 {"ticket":"…","expires_in":10,"expires_at":1795219210}
+//
+// Any other method is 405. A browser's request from a page of another host is
+// 403 unless its origin is listed (net/http's CrossOriginProtection); listed
+// ones get the CORS headers, and an answer to their OPTIONS. Refusals are problem
+// bodies (RFC 9457) with a class and nothing else. Nothing of it may be cached.
+//
+// It is safe for concurrent use.
+type MintHandler struct {
+	signer       *Signer
+	authenticate func(*http.Request) (*Claims, error)
+	allow        func(*http.Request, *Claims) error
+	onError      func(*http.Request, error)
+	origins      map[string]bool
+	protection   *http.CrossOriginProtection
+}
+
+// NewMintHandler checks the configuration and reports all its faults at once.
+func NewMintHandler(config MintConfig) (*MintHandler, error) {
+	var f faults
+	h := &MintHandler{
+		signer:       config.Signer,
+		authenticate: config.Authenticate,
+		allow:        config.Allow,
+		onError:      config.OnError,
+		origins:      make(map[string]bool, len(config.Origins)),
+		protection:   http.NewCrossOriginProtection(),
+	}
+	if config.Signer == nil {
+		f.addf("Signer is nil; give one from NewSigner")
+	}
+	if config.Authenticate == nil {
+		f.addf("Authenticate is nil; without it anybody would get tickets")
+	}
+	if _, err := head.NewOrigins(config.Origins); err != nil {
+		f.addf("Origins: %w", err)
+	}
+	for _, origin := range config.Origins {
+		h.origins[origin] = true
+		if len(f) == 0 {
+			if err := h.protection.AddTrustedOrigin(origin); err != nil {
+				f.addf("Origins: %w", err)
+			}
+		}
+	}
+	if err := f.err("mint handler"); err != nil {
+		return nil, err
+	}
+	return h, nil
+}
+
+// ServeHTTP answers one request.
+func (h *MintHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	header := w.Header()
+	header.Set("Cache-Control", "no-store")
+	listed := false
+	if len(h.origins) > 0 {
+		header.Add("Vary", "Origin")
+		origin := r.Header["Origin"]
+		if listed = len(origin) == 1 && h.origins[origin[0]]; listed {
+			header.Set("Access-Control-Allow-Origin", origin[0])
+			header.Set("Access-Control-Allow-Credentials", "true")
+		}
+		if r.Method == http.MethodOptions && len(origin) > 0 && r.Header.Get("Access-Control-Request-Method") != "" {
+			h.preflight(w, r, listed)
+			return
+		}
+	}
+	if r.Method != http.MethodPost {
+		header.Set("Allow", "POST")
+		if len(h.origins) > 0 {
+			header.Set("Allow", "OPTIONS, POST")
+		}
+		refuse(w, http.StatusMethodNotAllowed, ClassBadRequest)
+		return
+	}
+	if h.protection.Check(r) != nil {
+		refuse(w, http.StatusForbidden, ClassForbidden)
+		return
+	}
+	claims, err := h.authenticate(r)
+	switch {
+	case errors.Is(err, ErrForbidden):
+		refuse(w, http.StatusForbidden, ClassForbidden)
+		return
+	case err == nil && claims == nil, errors.Is(err, ErrUnauthenticated):
+		refuse(w, http.StatusUnauthorized, ClassInvalidTicket)
+		return
+	case err != nil:
+		h.fail(w, r, fmt.Errorf("wsticket: MintHandler: Authenticate: %w", err))
+		return
+	}
+	if h.allow != nil && h.allow(r, claims) != nil {
+		refuse(w, http.StatusTooManyRequests, ClassUnavailable)
+		return
+	}
+	now := time.Now()
+	body := append(make([]byte, 0, MaxTicketLen+64), `{"ticket":"`...)
+	if body, err = h.signer.AppendTicketAt(body, now, claims); err != nil {
+		h.fail(w, r, err)
+		return
+	}
+	ttl := h.signer.ttlOf(claims)
+	body = append(body, `","expires_in":`...)
+	body = strconv.AppendInt(body, ttl, 10)
+	body = append(body, `,"expires_at":`...)
+	body = strconv.AppendInt(body, now.Unix()+ttl, 10)
+	body = append(body, "}\n"...)
+	header.Set("Content-Type", "application/json")
+	header.Set("X-Content-Type-Options", "nosniff")
+	w.Write(body)
+}
+
+// preflight answers the question of a browser whether a page of another origin
+// may ask (Fetch standard, section CORS protocol). The page of a listed origin
+// may send what headers it likes; Authenticate judges them.
+func (h *MintHandler) preflight(w http.ResponseWriter, r *http.Request, listed bool) {
+	if !listed {
+		refuse(w, http.StatusForbidden, ClassForbidden)
+		return
+	}
+	header := w.Header()
+	header.Set("Access-Control-Allow-Methods", "POST")
+	if wanted := strings.Join(r.Header.Values("Access-Control-Request-Headers"), ","); headerNames(wanted) {
+		header.Set("Access-Control-Allow-Headers", wanted)
+	}
+	header.Set("Access-Control-Max-Age", "600")
+	w.WriteHeader(http.StatusNoContent)
+}
+
+// headerNames says whether text is a list of header names of a sane length.
+func headerNames(text string) bool {
+	for i := range len(text) {
+		switch c := text[i]; {
+		case 'a' <= c|0x20 && c|0x20 <= 'z', '0' <= c && c <= '9', c == '-', c == '_', c == ',', c == ' ':
+		default:
+			return false
+		}
+	}
+	return text != "" && len(text) <= 1024
+}
+
+func (h *MintHandler) fail(w http.ResponseWriter, r *http.Request, err error) {
+	if h.onError != nil {
+		h.onError(r, err)
+	}
+	refuse(w, http.StatusInternalServerError, ClassUnavailable)
+}
+
+// refuse writes a problem body: the class and the status, the same bytes for all
+// refusals of both.
+func refuse(w http.ResponseWriter, status int, class Class) {
+	header := w.Header()
+	header.Set("Content-Type", "application/problem+json")
+	header.Set("X-Content-Type-Options", "nosniff")
+	if status == http.StatusUnauthorized {
+		header.Set("WWW-Authenticate", "Bearer")
+	}
+	w.WriteHeader(status)
+	fmt.Fprintf(w, `{"type":"%s","status":%d}`, class, status)
+}
+
+// ttlOf is how many seconds a ticket of these claims lives.
+func (s *Signer) ttlOf(c *Claims) int64 {
+	if c.TTL != 0 {
+		return int64(c.TTL / time.Second)
+	}
+	return s.ttl
+}

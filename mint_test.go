@@ -1,0 +1,238 @@
+package wsticket
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+)
+
+// mintKeys is a keyring of one key.
+func mintKeys(t *testing.T) *Keyring {
+	t.Helper()
+	keys, err := ParseKeyring(fmt.Appendf(nil, `{"keys":[{"kty":"oct","kid":"mint","alg":"HS256","k":%q}]}`,
+		base64.RawURLEncoding.EncodeToString([]byte(strings.Repeat("m", 32)))))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return keys
+}
+
+// mintHandler is a handler that knows alice by a cookie, and what else the
+// cookie may say.
+func mintHandler(t *testing.T, alter func(*MintConfig)) *MintHandler {
+	t.Helper()
+	signer, err := NewSigner(SignerConfig{Keys: mintKeys(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := MintConfig{
+		Signer: signer,
+		Authenticate: func(r *http.Request) (*Claims, error) {
+			cookie, err := r.Cookie("session")
+			if err != nil {
+				return nil, nil
+			}
+			switch cookie.Value {
+			case "old":
+				return nil, fmt.Errorf("session: %w", ErrUnauthenticated)
+			case "banned":
+				return nil, fmt.Errorf("banned: %w", ErrForbidden)
+			case "broken":
+				return &Claims{Subject: "nobody"}, errors.New("the database password is hunter2")
+			case "long":
+				return &Claims{Subject: "alice", TTL: 30 * time.Second}, nil
+			case "nameless":
+				return &Claims{}, nil
+			}
+			return &Claims{Subject: cookie.Value}, nil
+		},
+	}
+	if alter != nil {
+		alter(&config)
+	}
+	h, err := NewMintHandler(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return h
+}
+
+// ask sends a request with the given cookie and headers, two strings each.
+func ask(h http.Handler, method, cookie string, headers ...string) *http.Response {
+	r := httptest.NewRequest(method, "https://app.example/ticket", nil)
+	if cookie != "" {
+		r.AddCookie(&http.Cookie{Name: "session", Value: cookie})
+	}
+	for i := 0; i < len(headers); i += 2 {
+		r.Header.Add(headers[i], headers[i+1])
+	}
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	return w.Result()
+}
+
+func readAll(t *testing.T, r *http.Response) string {
+	t.Helper()
+	text, err := io.ReadAll(r.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+func TestMintHandlerMints(t *testing.T) {
+	keys := mintKeys(t)
+	verifier, err := NewVerifier(VerifierConfig{Keys: keys, Replay: DangerouslyAllowReplay})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := mintHandler(t, nil)
+	for cookie, ttl := range map[string]int64{"alice": 10, "long": 30} {
+		before := time.Now().Unix()
+		r := ask(h, "POST", cookie)
+		after := time.Now().Unix()
+		if r.StatusCode != 200 || r.Header.Get("Content-Type") != "application/json" || r.Header.Get("Cache-Control") != "no-store" {
+			t.Fatalf("%s: %d %v", cookie, r.StatusCode, r.Header)
+		}
+		decoder := json.NewDecoder(strings.NewReader(readAll(t, r)))
+		decoder.DisallowUnknownFields()
+		var answer struct {
+			Ticket    string `json:"ticket"`
+			ExpiresIn int64  `json:"expires_in"`
+			ExpiresAt int64  `json:"expires_at"`
+		}
+		if err := decoder.Decode(&answer); err != nil {
+			t.Fatal(err)
+		}
+		var ticket Ticket
+		if err := verifier.Peek(Request{Ticket: []byte(answer.Ticket)}, &ticket); err != nil {
+			t.Fatal(err)
+		}
+		if string(ticket.Subject()) != "alice" || ticket.Expires().Unix() != answer.ExpiresAt || answer.ExpiresIn != ttl ||
+			answer.ExpiresAt < before+ttl || answer.ExpiresAt > after+ttl {
+			t.Errorf("%s: %+v for %s, minted between %d and %d", cookie, answer, ticket.Payload(), before, after)
+		}
+		if len(r.Header["Access-Control-Allow-Origin"]) > 0 {
+			t.Error("CORS headers without Origins")
+		}
+	}
+}
+
+func TestMintHandlerRefuses(t *testing.T) {
+	slow := func(c *MintConfig) {
+		c.Allow = func(_ *http.Request, c *Claims) error {
+			if c.Subject == "alice" {
+				return errors.New("alice has asked 1000 times")
+			}
+			return nil
+		}
+	}
+	for name, c := range map[string]struct {
+		alter   func(*MintConfig)
+		method  string
+		cookie  string
+		headers []string
+		status  int
+		class   string
+	}{
+		"GET":               {method: "GET", cookie: "alice", status: 405, class: "bad_request"},
+		"HEAD":              {method: "HEAD", cookie: "alice", status: 405, class: "bad_request"},
+		"PUT":               {method: "PUT", cookie: "alice", status: 405, class: "bad_request"},
+		"OPTIONS":           {method: "OPTIONS", cookie: "alice", headers: []string{"Origin", "https://app.example", "Access-Control-Request-Method", "POST"}, status: 405, class: "bad_request"},
+		"nobody":            {method: "POST", status: 401, class: "invalid_ticket"},
+		"old session":       {method: "POST", cookie: "old", status: 401, class: "invalid_ticket"},
+		"banned":            {method: "POST", cookie: "banned", status: 403, class: "forbidden"},
+		"broken":            {method: "POST", cookie: "broken", status: 500, class: "unavailable"},
+		"claims unsignable": {method: "POST", cookie: "nameless", status: 500, class: "unavailable"},
+		"too often":         {alter: slow, method: "POST", cookie: "alice", status: 429, class: "unavailable"},
+		"cross-site":        {method: "POST", cookie: "alice", headers: []string{"Sec-Fetch-Site", "cross-site"}, status: 403, class: "forbidden"},
+		"same-site":         {method: "POST", cookie: "alice", headers: []string{"Sec-Fetch-Site", "same-site"}, status: 403, class: "forbidden"},
+		"other origin":      {method: "POST", cookie: "alice", headers: []string{"Origin", "https://evil.example"}, status: 403, class: "forbidden"},
+		"null origin":       {method: "POST", cookie: "alice", headers: []string{"Origin", "null"}, status: 403, class: "forbidden"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := ask(mintHandler(t, c.alter), c.method, c.cookie, c.headers...)
+			want := fmt.Sprintf(`{"type":"%s","status":%d}`, c.class, c.status)
+			if got := readAll(t, r); r.StatusCode != c.status || got != want {
+				t.Errorf("%d %s, want %d %s", r.StatusCode, got, c.status, want)
+			}
+			if r.Header.Get("Content-Type") != "application/problem+json" || r.Header.Get("Cache-Control") != "no-store" {
+				t.Errorf("headers %v", r.Header)
+			}
+			if (c.status == 405) != (r.Header.Get("Allow") == "POST") || (c.status == 401) != (r.Header.Get("WWW-Authenticate") == "Bearer") {
+				t.Errorf("headers %v", r.Header)
+			}
+		})
+	}
+	if r := ask(mintHandler(t, slow), "POST", "bob"); r.StatusCode != 200 {
+		t.Errorf("bob, whom Allow allows, gets %d", r.StatusCode)
+	}
+}
+
+func TestMintHandlerCORS(t *testing.T) {
+	h := mintHandler(t, func(c *MintConfig) { c.Origins = []string{"https://page.example", "http://localhost:3000"} })
+	post := func(headers ...string) *http.Response { return ask(h, "POST", "alice", headers...) }
+	for _, origin := range []string{"https://page.example", "http://localhost:3000"} {
+		r := post("Origin", origin, "Sec-Fetch-Site", "cross-site")
+		if r.StatusCode != 200 || r.Header.Get("Access-Control-Allow-Origin") != origin || r.Header.Get("Access-Control-Allow-Credentials") != "true" || r.Header.Get("Vary") != "Origin" {
+			t.Errorf("%s: %d %v", origin, r.StatusCode, r.Header)
+		}
+		// A page must be able to read that its user is to log in.
+		if r := ask(h, "POST", "", "Origin", origin); r.StatusCode != 401 || r.Header.Get("Access-Control-Allow-Origin") != origin {
+			t.Errorf("%s, unauthenticated: %d %v", origin, r.StatusCode, r.Header)
+		}
+		r = ask(h, "OPTIONS", "", "Origin", origin, "Access-Control-Request-Method", "POST", "Access-Control-Request-Headers", "authorization,x-csrf-token")
+		if r.StatusCode != 204 || r.Header.Get("Access-Control-Allow-Origin") != origin || r.Header.Get("Access-Control-Allow-Methods") != "POST" ||
+			r.Header.Get("Access-Control-Allow-Headers") != "authorization,x-csrf-token" || r.Header.Get("Access-Control-Allow-Credentials") != "true" {
+			t.Errorf("%s, preflight: %d %v", origin, r.StatusCode, r.Header)
+		}
+	}
+	for _, origin := range []string{"https://page.example.evil.example", "https://page.example:444", "http://page.example", "null", "https://PAGE.example", "https://evil.example"} {
+		for _, r := range []*http.Response{post("Origin", origin), ask(h, "OPTIONS", "", "Origin", origin, "Access-Control-Request-Method", "POST")} {
+			if r.StatusCode != 403 || len(r.Header["Access-Control-Allow-Origin"]) > 0 || r.Header.Get("Vary") != "Origin" {
+				t.Errorf("%s: %d %v", origin, r.StatusCode, r.Header)
+			}
+		}
+	}
+	if r := post(); r.StatusCode != 200 || r.Header.Get("Vary") != "Origin" {
+		t.Errorf("without Origin: %d %v", r.StatusCode, r.Header)
+	}
+	if r := ask(h, "OPTIONS", ""); r.StatusCode != 405 || r.Header.Get("Allow") != "OPTIONS, POST" {
+		t.Errorf("OPTIONS that is no preflight: %d %v", r.StatusCode, r.Header)
+	}
+	if r := ask(h, "OPTIONS", "", "Origin", "https://page.example", "Access-Control-Request-Method", "POST", "Access-Control-Request-Headers", "x:y"); len(r.Header["Access-Control-Allow-Headers"]) > 0 {
+		t.Errorf("what is no header name is allowed: %v", r.Header)
+	}
+}
+
+func TestMintHandlerTellsOnError(t *testing.T) {
+	var told []string
+	h := mintHandler(t, func(c *MintConfig) {
+		c.OnError = func(_ *http.Request, err error) { told = append(told, err.Error()) }
+	})
+	for _, cookie := range []string{"broken", "nameless", "banned", "old", "alice"} {
+		ask(h, "POST", cookie)
+	}
+	if len(told) != 2 || !strings.Contains(told[0], "hunter2") || !strings.Contains(told[1], "Subject") {
+		t.Errorf("told %q", told)
+	}
+}
+
+func TestNewMintHandlerReportsAllFaults(t *testing.T) {
+	_, err := NewMintHandler(MintConfig{Origins: []string{"https://ok.example", "page.example", "https://page.example/"}})
+	if err == nil {
+		t.Fatal("accepted")
+	}
+	for _, want := range []string{"Signer", "Authenticate", `"page.example"`, `"https://page.example/"`} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("%s is not in %q", want, err)
+		}
+	}
+}

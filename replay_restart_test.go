@@ -1,0 +1,155 @@
+package wsticket
+
+import (
+	"bufio"
+	"encoding/hex"
+	"fmt"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+const replayChildEnv = "WSTICKET_TEST_REPLAY_CHILD"
+
+// A process accepts tickets and is killed without warning. The one that replaces it
+// accepts none of them, though the minters' clocks are up to two seconds off and the
+// tickets are still alive.
+func TestReplayRestart(t *testing.T) {
+	const ttl, leeway = 10, 2
+	for _, down := range []int64{0, 1, 3} {
+		t.Run(fmt.Sprintf("down=%ds", down), func(t *testing.T) {
+			t.Parallel()
+			var tickets []Spend // that the first process accepted
+			n := uint64(0)
+			// What a verifier lets through to single use.
+			alive := func(s Spend, now int64) bool { return s.Issued <= now+leeway && now < s.Expires+leeway }
+			mint := func(now int64) (fresh []Spend) {
+				for skew := int64(-leeway); skew <= leeway; skew++ {
+					for range 3 {
+						n++
+						fresh = append(fresh, replayTicket(n, now+skew, ttl))
+					}
+				}
+				return fresh
+			}
+
+			first := startReplayChild(t, replayStart-1000)
+			now := int64(replayStart)
+			for ; now < replayStart+15; now++ {
+				for _, s := range mint(now) {
+					if got := first.spend(t, s.at(now)); got != "ok" {
+						t.Fatalf("a fresh ticket: %s", got)
+					}
+					tickets = append(tickets, s)
+				}
+			}
+			now-- // the last accept was in this second
+			first.kill(t)
+
+			now += down
+			second := startReplayChild(t, now)
+			ready := now + 2*leeway + 1
+			shown := 0
+			for end := now + ttl + 2*leeway; now <= end; now++ {
+				for _, s := range tickets {
+					if alive(s, now) {
+						shown++
+						if got := second.spend(t, s.at(now)); got == "ok" {
+							t.Errorf("accepted again: issued %+d, shown at %+d", s.Issued-replayStart, now-replayStart)
+						}
+					}
+				}
+				for _, s := range mint(now) {
+					if got := second.spend(t, s.at(now)); got != "ok" && now >= ready {
+						t.Errorf("a fresh ticket after ReadyAt, issued %+d, shown at %+d: %s", s.Issued-replayStart, now-replayStart, got)
+					}
+				}
+			}
+			if shown < 100 {
+				t.Errorf("only %d replays were tried", shown)
+			}
+			second.kill(t)
+		})
+	}
+}
+
+// TestReplayChild is the process of TestReplayRestart: a cache that answers on standard
+// output what it reads on standard input.
+func TestReplayChild(t *testing.T) {
+	since, err := strconv.ParseInt(os.Getenv(replayChildEnv), 10, 64)
+	if err != nil {
+		t.Skip("runs only as a child of TestReplayRestart")
+	}
+	c, err := newReplayCache(sizeReplay(100, 10, 2, 4), 10, 2, since)
+	if err != nil {
+		t.Fatal(err)
+	}
+	in := bufio.NewScanner(os.Stdin)
+	for in.Scan() {
+		var s Spend
+		var id string
+		if _, err := fmt.Sscan(in.Text(), &id, &s.Issued, &s.Expires, &s.Now); err != nil {
+			t.Fatal(err)
+		}
+		if n, err := hex.Decode(s.ID[:], []byte(id)); n != len(s.ID) || err != nil {
+			t.Fatal(id)
+		}
+		answer := "ok"
+		if err := spendOf(c, s); err != nil {
+			answer = err.(Error).Code()
+		}
+		fmt.Println("answer", answer)
+	}
+}
+
+type replayChild struct {
+	cmd *exec.Cmd
+	in  *bufio.Writer
+	out *bufio.Scanner
+}
+
+func startReplayChild(t *testing.T, since int64) *replayChild {
+	t.Helper()
+	cmd := exec.Command(os.Args[0], "-test.run=^TestReplayChild$")
+	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%d", replayChildEnv, since))
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd.Stderr = os.Stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = cmd.Process.Kill() })
+	return &replayChild{cmd, bufio.NewWriter(in), bufio.NewScanner(out)}
+}
+
+func (c *replayChild) spend(t *testing.T, s Spend) string {
+	t.Helper()
+	fmt.Fprintf(c.in, "%x %d %d %d\n", s.ID, s.Issued, s.Expires, s.Now)
+	if err := c.in.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	for c.out.Scan() {
+		if answer, ok := strings.CutPrefix(c.out.Text(), "answer "); ok {
+			return answer
+		}
+	}
+	t.Fatal("the process is gone")
+	return ""
+}
+
+// kill ends the process at once, as kill -9 does, and waits until it is gone.
+func (c *replayChild) kill(t *testing.T) {
+	t.Helper()
+	if err := c.cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = c.cmd.Wait()
+}

@@ -150,11 +150,11 @@ func (h *MintHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.fail(w, r, err)
 		return
 	}
-	ttl := h.signer.ttlOf(claims)
+	expires := h.signer.expiry(now.Unix(), claims)
 	body = append(body, `","expires_in":`...)
-	body = strconv.AppendInt(body, ttl, 10)
+	body = strconv.AppendInt(body, expires-now.Unix(), 10)
 	body = append(body, `,"expires_at":`...)
-	body = strconv.AppendInt(body, now.Unix()+ttl, 10)
+	body = strconv.AppendInt(body, expires, 10)
 	body = append(body, "}\n"...)
 	header.Set("Content-Type", "application/json")
 	header.Set("X-Content-Type-Options", "nosniff")
@@ -208,12 +208,4 @@ func refuse(w http.ResponseWriter, status int, class Class) {
 	}
 	w.WriteHeader(status)
 	fmt.Fprintf(w, `{"type":"%s","status":%d}`, class, status)
-}
-
-// ttlOf is how many seconds a ticket of these claims lives.
-func (s *Signer) ttlOf(c *Claims) int64 {
-	if c.TTL != 0 {
-		return int64(c.TTL / time.Second)
-	}
-	return s.ttl
 }

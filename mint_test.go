@@ -45,7 +45,7 @@ func mintHandler(t *testing.T, alter func(*MintConfig)) *MintHandler {
 			case "banned":
 				return nil, fmt.Errorf("banned: %w", ErrForbidden)
 			case "broken":
-				return &Claims{Subject: "nobody"}, errors.New("the database password is hunter2")
+				return nil, errors.New("the database password is hunter2")
 			case "long":
 				return &Claims{Subject: "alice", TTL: 30 * time.Second}, nil
 			case "nameless":

@@ -335,6 +335,29 @@ func TestReplayExcursion(t *testing.T) {
 	}
 }
 
+// Use makes a frame recent, not only its opening.
+func TestReplayVictim(t *testing.T) {
+	c := smallCache(t, 16, 1, 10, 2)
+	frames := int64(len(c.frames))
+	for n := range frames {
+		c.open(replayStart+n, 0)
+	}
+	c.open(replayStart+frames, 0) // takes note of what was used so far; the first one goes
+	if c.frameOf(replayStart) != nil {
+		t.Fatal("the first frame was not the victim")
+	}
+	if c.frameOf(replayStart+1) == nil { // a use of the next in line
+		t.Fatal("the second frame is gone")
+	}
+	c.open(replayStart+frames+1, 0)
+	if c.frameOf(replayStart+1) == nil {
+		t.Error("the frame that was just used is the victim")
+	}
+	if c.frameOf(replayStart+2) != nil {
+		t.Error("the frame that was used least recently is not the victim")
+	}
+}
+
 // A step back within the leeway closes nothing and refuses nothing.
 func TestReplaySmallStepBack(t *testing.T) {
 	const maxTTL, leeway = 10, 2
@@ -348,8 +371,13 @@ func TestReplaySmallStepBack(t *testing.T) {
 			if round%7 == 6 {
 				now -= step
 			}
+			for ttl := int64(1); ttl <= maxTTL; ttl++ {
+				n += 2
+				wantSpend(t, c, replayTicket(n, now, ttl), nil)
+				unused = append(unused, replayTicket(n+1, now, ttl))
+			}
 			kept := unused[:0]
-			for _, s := range unused { // used as late as the verifier allows
+			for _, s := range unused { // used as late as the verifier allows, with the later slots open
 				if now >= s.Expires+leeway-1 {
 					if now < s.Expires+leeway {
 						wantSpend(t, c, s.at(now), nil)
@@ -359,11 +387,6 @@ func TestReplaySmallStepBack(t *testing.T) {
 				kept = append(kept, s)
 			}
 			unused = kept
-			for ttl := int64(1); ttl <= maxTTL; ttl++ {
-				n += 2
-				wantSpend(t, c, replayTicket(n, now, ttl), nil)
-				unused = append(unused, replayTicket(n+1, now, ttl))
-			}
 		}
 		if st := c.Stats(); st.Unavailable != 0 || st.FramesLost != 0 {
 			t.Errorf("step %d: %+v", step, st)

@@ -140,10 +140,7 @@ func (s *Signer) AppendTicketAt(dst []byte, now time.Time, c *Claims) ([]byte, e
 		return dst, errors.New("wsticket: Signer: the claims are nil")
 	}
 	iat := now.Unix()
-	exp := iat + s.ttl
-	if c.TTL != 0 {
-		exp = iat + int64(c.TTL/time.Second)
-	}
+	exp := s.expiry(iat, c)
 	if err := s.check(iat, exp, c); err != nil {
 		return dst, err
 	}
@@ -159,6 +156,14 @@ func (s *Signer) AppendTicketAt(dst []byte, now time.Time, c *Claims) ([]byte, e
 	}
 	signatures.Put(w)
 	return dst, err
+}
+
+// expiry is the exp of a ticket for c that is issued at iat.
+func (s *Signer) expiry(iat int64, c *Claims) int64 {
+	if c.TTL != 0 {
+		return iat + int64(c.TTL/time.Second)
+	}
+	return iat + s.ttl
 }
 
 // signature is the working memory of one signing.

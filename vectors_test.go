@@ -175,6 +175,12 @@ func checkKeyring(t *testing.T, v vectorFile, err error) {
 
 func runSigningVector(t *testing.T, v vectorFile) {
 	signer, err := NewSigner(SignerConfig{Keys: mustKeyring(t, v.one(t, "keyring")), TTL: v.seconds(t, "ttl"), Leeway: v.leeway(t)})
+	if v.one(t, "expect") == "refused" {
+		if err == nil {
+			t.Error("a signer takes the keyring")
+		}
+		return
+	}
 	if err != nil {
 		t.Fatal(err)
 	}

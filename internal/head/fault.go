@@ -13,6 +13,7 @@ const (
 	BadHeaderLine
 	BadHost
 	NoHost
+	BadConnection
 	TwiceHost
 	TwiceUpgrade
 	TwiceVersion
@@ -41,6 +42,7 @@ var faults = [NumFaults]struct {
 	BadHeaderLine:       {400, "a header line is not name:value CRLF, or holds a control character"},
 	BadHost:             {400, "the Host header is empty or holds a character that no host has"},
 	NoHost:              {400, "there is no Host header"},
+	BadConnection:       {400, "the Connection header is not a list of tokens"},
 	TwiceHost:           {400, "there is more than one Host header"},
 	TwiceUpgrade:        {400, "there is more than one Upgrade header"},
 	TwiceVersion:        {400, "there is more than one Sec-WebSocket-Version header"},

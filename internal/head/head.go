@@ -86,22 +86,26 @@ func (h *Head) Scan(buf []byte) (done bool) {
 	for limit > h.seen && buf[limit-1] != '\n' {
 		limit--
 	}
-	h.seen = len(buf)
-	if limit <= h.next {
+	if limit == h.seen {
+		h.seen = len(buf)
 		return false
 	}
+	h.seen = len(buf)
 	if len(buf) > MaxBytes {
 		h.seen, h.End, h.fault = 0, len(buf), TooLong
 		return true
 	}
 	b := buf[:limit]
-	if h.fault == NoFault && h.parse(b) {
-		return true
+	if h.fault == NoFault {
+		done = h.parse(b)
 	}
-	if h.fault != NoFault {
-		return h.skip(b)
+	if !done && h.fault != NoFault {
+		done = h.skip(b)
 	}
-	return false
+	if done {
+		h.seen = h.End
+	}
+	return done
 }
 
 // skip takes whole lines without looking into them, up to an empty one.

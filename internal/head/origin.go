@@ -83,7 +83,7 @@ func validScheme(s []byte) bool {
 // follows.
 func withoutPort(authority []byte, port string) []byte {
 	n := len(authority)
-	if port != "" && n > len(port) && string(authority[n-len(port):]) == port {
+	if port != "" && n >= len(port) && string(authority[n-len(port):]) == port {
 		return authority[:n-len(port)]
 	}
 	if n > 1 && authority[n-1] == ':' {

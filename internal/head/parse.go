@@ -153,7 +153,11 @@ func (h *Head) take(kind Kind, b []byte, at Span) Fault {
 		}
 		h.websocket = IsWebSocket(v)
 	case Connection:
-		h.upgrade = h.upgrade || HasUpgrade(v)
+		upgrade, ok := ConnectionList(v)
+		if !ok {
+			return BadConnection
+		}
+		h.upgrade = h.upgrade || upgrade
 	case Version:
 		if again {
 			return TwiceVersion

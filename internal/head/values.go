@@ -23,33 +23,33 @@ func IsWebSocket[T string | []byte](v T) bool {
 	return true
 }
 
-// HasUpgrade reports whether a Connection header lists the token upgrade.
-func HasUpgrade[T string | []byte](v T) bool {
+// ConnectionList reads a Connection header (RFC 9110 section 7.6.1): whether it is
+// a list of tokens, empty places allowed, and whether upgrade is among them.
+func ConnectionList[T string | []byte](v T) (upgrade, ok bool) {
 	const want = "upgrade"
-	for i := 0; i < len(v); {
-		for i < len(v) && (v[i] == ' ' || v[i] == '\t' || v[i] == ',') {
+	for i := 0; i < len(v); i++ {
+		for i < len(v) && (v[i] == ' ' || v[i] == '\t') {
 			i++
 		}
 		start := i
-		for i < len(v) && v[i] != ',' {
+		for i < len(v) && tokenByte[v[i]] {
 			i++
 		}
-		end := i
-		for end > start && (v[end-1] == ' ' || v[end-1] == '\t') {
-			end--
+		if i-start == len(want) {
+			k := 0
+			for k < len(want) && v[start+k]|0x20 == want[k] {
+				k++
+			}
+			upgrade = upgrade || k == len(want)
 		}
-		if end-start != len(want) {
-			continue
+		for i < len(v) && (v[i] == ' ' || v[i] == '\t') {
+			i++
 		}
-		k := 0
-		for k < len(want) && v[start+k]|0x20 == want[k] {
-			k++
-		}
-		if k == len(want) {
-			return true
+		if i < len(v) && v[i] != ',' {
+			return false, false
 		}
 	}
-	return false
+	return upgrade, true
 }
 
 // ValidHost reports whether v may be a Host header: not empty, and of the

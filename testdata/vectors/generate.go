@@ -349,6 +349,7 @@ func payloadVectors() []vector {
 	ok("surrogate-pair", "A surrogate pair written with two escapes is one character.", x(`"\ud83d\ude00\uD83D\uDE00"`))
 	ok("utf8", "Two-, three- and four-byte UTF-8 in names and values.", plus(`"clé":"€","名":"😀"`))
 	ok("utf8-edges", "The first and last character of each UTF-8 length, and those around the surrogates.", x("\"\u0080\u07ff\u0800\ud7ff\ue000\uffff\U00010000\U0010ffff\""))
+	ok("replacement-character-raw", "U+FFFD is a character like any other, not a sign of bad UTF-8.", x("\"\ufffd\""))
 	ok("delete-raw", "U+007F may stand raw in a string (RFC 8259 section 7).", x("\"\x7f\""))
 	ok("line-separators-raw", "U+2028 and U+2029 may stand raw in a string.", x("\"\u2028\u2029\""))
 	ok("bom-in-string", "U+FEFF inside a string is a character, not a byte order mark.", x("\"\uFEFF\""))
@@ -447,6 +448,8 @@ func payloadVectors() []vector {
 		{"surrogates-swapped", `"\ude00\ud83d"`, "Low before high is no pair."},
 		{"high-high-low", `"\ud83d\ud83d\ude00"`, "The first high surrogate has no low one."},
 		{"high-then-letter", `"\ud83dx"`, "A letter follows the high surrogate."},
+		{"high-then-low-without-backslash", `"\ud83d/ude00"`, "The second half is no escape."},
+		{"high-then-low-without-u", `"\ud83d\nde00"`, "The second half is another escape, with the low surrogate's digits behind it."},
 		{"high-then-other-escape", `"\ud83d\n"`, "Another escape follows the high surrogate."},
 		{"high-then-bmp-escape", `"\ud83d\u0041"`, "An escape that is no low surrogate follows the high one."},
 		{"lone-surrogate-nested", `{"a":["\ud800"]}`, "Strings are checked at every level."},
@@ -894,6 +897,7 @@ func ipVectors() []vector {
 	i("4in6-cidr-host-bits", "Host bits are ignored in a 4-in-6 prefix too.", "", "::ffff:192.0.2.77/120", "192.0.2.10")
 	i("4in6-cidr-96", "::ffff:0:0/96 holds every IPv4 address.", "", "::ffff:0:0/96", "203.0.113.9")
 	i("4in6-cidr-95", "Shorter than 96 bits it is an IPv6 prefix, and holds no IPv4 address.", "ip", "::ffff:192.0.2.0/95", "192.0.2.10")
+	i("4in6-cidr-95-v6", "Shorter than 96 bits it is an IPv6 prefix, and holds IPv6 addresses.", "", "::ffff:192.0.2.0/95", "::fffe:c000:20a")
 	i("v4-compatible", "::192.0.2.10 is an IPv6 address of its own, not a 4-in-6 one.", "ip", "192.0.2.10", "::192.0.2.10")
 	i("zone-peer", "The peer's zone is dropped.", "", "fe80::1", "fe80::1%eth0")
 	i("zone-claim", "The claim's zone is dropped.", "", "fe80::1%eth0", "fe80::1")
@@ -1377,6 +1381,7 @@ type signingVector struct {
 	name, why, keyring string
 	ttl                int // 0 means 10
 	kid                string
+	refused            bool // no signer takes the keyring at all
 }
 
 // signNow lies far ahead, so that no key of these vectors has expired by the
@@ -1394,7 +1399,11 @@ func (v signingVector) file() []byte {
 	f.line("now", fmt.Sprint(signNow))
 	f.line("ttl", fmt.Sprint(v.ttl))
 	f.line("leeway", "2")
-	if v.kid == "" {
+	switch {
+	case v.refused:
+		f.line("expect", "refused")
+		return f.Bytes()
+	case v.kid == "":
 		f.line("expect", "none")
 		return f.Bytes()
 	}
@@ -1432,6 +1441,8 @@ func signingVectors() []signingVector {
 	s("none-for-this-ttl", "The only key expires too soon for this ticket.", "", a(exp(11)))
 	vs = append(vs,
 		signingVector{name: "signing-short-ttl", why: "A key about to expire still signs a shorter ticket.", ttl: 5, kid: "b", keyring: ring(a(nbf(-200)), b(nbf(-100), exp(7)))},
+		signingVector{name: "signing-verify-only-alone", why: "No key ever signs: a signer refuses the keyring.", refused: true, keyring: ring(a(verifyOnly))},
+		signingVector{name: "signing-all-expired", why: "No key signs any more: a signer refuses the keyring.", refused: true, keyring: ring(a(`"exp":1000000000`), b(`"exp":1000000001`))},
 		signingVector{name: "signing-other-alg", why: "The algorithm does not matter.", kid: "z", keyring: ring(a(nbf(-200)), key("z", "HS512", secret512, nbf(-100)))},
 	)
 	return vs

@@ -2,7 +2,6 @@ package wsticket
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math"
 	"sync/atomic"
@@ -137,8 +136,8 @@ func NewReplayCache(cfg ReplayConfig) (*ReplayCache, error) {
 	if s := since.Unix(); s < 0 || s >= timeEnd {
 		f.addf("Since is %v; give a time from 1970 on, or none for the time of creation", cfg.Since)
 	}
-	if len(f) > 0 {
-		return nil, fmt.Errorf("wsticket: ReplayConfig: %w", errors.Join(f...))
+	if err := f.err("ReplayConfig"); err != nil {
+		return nil, err
 	}
 	size := sizeReplay(cfg.PeakPerSecond, maxTTL, leeway, replayParts(cfg.PeakPerSecond))
 	if need := size.bytes(); need > maxReplayBytes {

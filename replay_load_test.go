@@ -51,6 +51,9 @@ func overflowShare(load float64) float64 {
 
 // Fresh tickets refused, measured against the formula, up to ten times the peak.
 func TestReplayRefusalRate(t *testing.T) {
+	if raceEnabled {
+		t.Skip("one goroutine and millions of tickets")
+	}
 	const peak = 64 * 1500
 	for _, load := range []int{1, 2, 4, 6, 8, 10} {
 		c := smallCache(t, peak, 64, 10, 2)

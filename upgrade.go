@@ -48,8 +48,9 @@ type UpgraderConfig struct {
 
 	// PeerAddr supplies the address that a ticket's ip is held against, where it
 	// is not the one of the connection, as behind a proxy that is trusted. It runs
-	// before the ticket is looked at. Headers that claim an address are never
-	// believed by themselves. nil means the address of the connection.
+	// before the ticket is looked at, and sees it in the head. Headers that claim
+	// an address are never believed by themselves. nil means the address of the
+	// connection.
 	PeerAddr func(net.Conn, *Handshake) netip.Addr
 
 	// Authorize may say no to a ticket that holds, before it is spent and before

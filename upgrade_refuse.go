@@ -28,8 +28,8 @@ type nobody struct{ error }
 func (e nobody) Unwrap() error { return e.error }
 
 var (
-	errGone      = nobody{fmt.Errorf("wsticket: the connection was closed before its first byte: %w", io.EOF)}
-	errTruncated = &handshakeError{code: ErrBadHandshake, text: "the connection was closed within the head", cause: io.ErrUnexpectedEOF}
+	errGone      error = nobody{fmt.Errorf("wsticket: the connection was closed before its first byte: %w", io.EOF)}
+	errTruncated       = &handshakeError{code: ErrBadHandshake, text: "the connection was closed within the head", cause: io.ErrUnexpectedEOF}
 )
 
 // readError turns what ended the reading of a head after n bytes into a refusal.
@@ -83,9 +83,9 @@ func (u *Upgrader) report(conn net.Conn, h *Handshake, err error, code Error) {
 // drain reads what the client still sends, until it closes, the deadline passes
 // or it was enough.
 func (h *Handshake) drain(conn net.Conn) {
-	h.n = len(h.buf) // what is read here is cleared too
 	for total := 0; total < drainLimit; {
 		n, err := conn.Read(h.buf)
+		h.n = max(h.n, n) // what was read here is cleared too
 		if err != nil || n == 0 {
 			return
 		}

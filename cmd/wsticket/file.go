@@ -8,19 +8,8 @@ import (
 	"path/filepath"
 	"runtime"
 
-	"github.com/wsticket/wsticket"
 	"github.com/wsticket/wsticket/internal/jwkset"
 )
-
-// loadKeyring reads the keyring of a command that uses it, and warns when others
-// can read it too.
-func (e *env) loadKeyring(path string) (*wsticket.Keyring, error) {
-	keys, err := wsticket.LoadKeyring(path)
-	if err == nil {
-		e.warnOfReaders(path)
-	}
-	return keys, err
-}
 
 // warnOfReaders warns of a keyring that others than its owner can read. Windows
 // has no such bits.

@@ -47,7 +47,7 @@ func mint(e *env, f *flags) error {
 		}
 		extra = append(extra, wsticket.Member{Name: name, JSON: []byte(value)})
 	}
-	keys, err := e.loadKeyring(*path)
+	keys, err := wsticket.LoadKeyring(*path)
 	if err != nil {
 		return fmt.Errorf("mint: %w", err)
 	}
@@ -66,9 +66,6 @@ func mint(e *env, f *flags) error {
 	if err != nil {
 		return f.wrong("%v", err)
 	}
-	if *ttl > wsticket.DefaultMaxTTL {
-		e.warn("-ttl is %v: verifiers refuse more than %v unless they are told otherwise", *ttl, wsticket.DefaultMaxTTL)
-	}
 	ticket, err := signer.SignAt(e.now(), &wsticket.Claims{
 		Subject:   *subject,
 		Scope:     *scope,
@@ -83,6 +80,10 @@ func mint(e *env, f *flags) error {
 		return fmt.Errorf("mint: %s: %w", *path, err)
 	case err != nil:
 		return f.wrong("%v", err)
+	}
+	e.warnOfReaders(*path)
+	if *ttl > wsticket.DefaultMaxTTL {
+		e.warn("-ttl is %v: verifiers refuse more than %v unless they are told otherwise", *ttl, wsticket.DefaultMaxTTL)
 	}
 	_, err = fmt.Fprintln(e.stdout, ticket)
 	return err

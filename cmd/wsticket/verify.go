@@ -50,7 +50,7 @@ func verify(e *env, f *flags) error {
 			return f.wrong("-ip is %q: give the address of a peer", *ip)
 		}
 	}
-	keys, err := e.loadKeyring(*path)
+	keys, err := wsticket.LoadKeyring(*path)
 	if err != nil {
 		return fmt.Errorf("verify: %w", err)
 	}
@@ -65,6 +65,7 @@ func verify(e *env, f *flags) error {
 	if err != nil {
 		return f.wrong("%v", err)
 	}
+	e.warnOfReaders(*path)
 
 	// With one of the three given, the others count as what the handshake had
 	// not: a ticket bound to them is refused, as a gateway would refuse it.

@@ -162,24 +162,23 @@ func addrOf(remote net.Addr) netip.Addr {
 	return netip.Addr{}
 }
 
-// A handshakeError is a refusal of the head, with what is wrong in words.
+// A handshakeError is a refusal with more to say than its code.
 type handshakeError struct {
 	code   Error
-	status int
+	status int // 0 means that of the code
 	text   string
-	cause  error
+	chain  []error // the code, and the cause if there is one
+}
+
+func newHandshakeError(code Error, text string, cause ...error) *handshakeError {
+	return &handshakeError{code: code, text: text, chain: append([]error{code}, cause...)}
 }
 
 // Error names the package, the code and the fault.
 func (e *handshakeError) Error() string { return "wsticket: " + e.code.Code() + ": " + e.text }
 
 // Unwrap returns the code and the cause.
-func (e *handshakeError) Unwrap() []error {
-	if e.cause == nil {
-		return []error{e.code}
-	}
-	return []error{e.code, e.cause}
-}
+func (e *handshakeError) Unwrap() []error { return e.chain }
 
 func statusOf(err error, code Error) int {
 	if e, ok := err.(*handshakeError); ok && e.status != 0 {
@@ -189,17 +188,19 @@ func statusOf(err error, code Error) int {
 }
 
 var (
-	errBadProtocols = &handshakeError{code: ErrBadHandshake, text: "the Sec-WebSocket-Protocol header is not a list of tokens"}
-	errNoProtocol   = &handshakeError{code: ErrBadHandshake, text: "the ticket came as a subprotocol, and none of the application was offered beside it; offer one of Protocols too"}
-	errEarly        = &handshakeError{code: ErrBadHandshake, text: "bytes followed the head before the answer (RFC 6455 section 4.1)"}
+	errBadProtocols = newHandshakeError(ErrBadHandshake, "the Sec-WebSocket-Protocol header is not a list of tokens")
+	errNoProtocol   = newHandshakeError(ErrBadHandshake, "the ticket came as a subprotocol, and none of the application was offered beside it; offer one of Protocols too")
+	errEarly        = newHandshakeError(ErrBadHandshake, "bytes followed the head before the answer (RFC 6455 section 4.1)")
 
 	// headErrors holds one error for each fault of a head.
 	headErrors = func() (all [head.NumFaults]*handshakeError) {
 		for f := head.NoFault + 1; f < head.NumFaults; f++ {
-			all[f] = &handshakeError{code: ErrBadHandshake, status: f.Status(), text: f.String()}
+			code := ErrBadHandshake
 			if f.Status() == ErrHeadTooLarge.Status() {
-				all[f].code = ErrHeadTooLarge
+				code = ErrHeadTooLarge
 			}
+			all[f] = newHandshakeError(code, f.String())
+			all[f].status = f.Status()
 		}
 		return all
 	}()

@@ -334,5 +334,5 @@ func unauthorized(err error) error {
 	if _, ok := CodeOf(err); ok {
 		return err
 	}
-	return &handshakeError{code: ErrUnauthorized, text: err.Error(), cause: err}
+	return newHandshakeError(ErrUnauthorized, err.Error(), err)
 }

@@ -29,7 +29,7 @@ func (e nobody) Unwrap() error { return e.error }
 
 var (
 	errGone      error = nobody{fmt.Errorf("wsticket: the connection was closed before its first byte: %w", io.EOF)}
-	errTruncated       = &handshakeError{code: ErrBadHandshake, text: "the connection was closed within the head", cause: io.ErrUnexpectedEOF}
+	errTruncated       = newHandshakeError(ErrBadHandshake, "the connection was closed within the head", io.ErrUnexpectedEOF)
 )
 
 // readError turns what ended the reading of a head after n bytes into a refusal.
@@ -44,7 +44,7 @@ func readError(err error, n int) error {
 	case n == 0:
 		return nobody{fmt.Errorf("wsticket: reading the handshake: %w", err)}
 	}
-	return &handshakeError{code: ErrBadHandshake, text: "the connection broke within the head: " + err.Error(), cause: err}
+	return newHandshakeError(ErrBadHandshake, "the connection broke within the head: "+err.Error(), err)
 }
 
 // refuse answers with the class of err, tells the application, and sees the

@@ -1,0 +1,186 @@
+package wsticket
+
+import (
+	"bytes"
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gobwas/ws"
+)
+
+// benchConn plays a head and swallows the answer.
+type benchConn struct {
+	memConn
+	reader bytes.Reader
+}
+
+func (c *benchConn) play(head []byte) {
+	c.reader.Reset(head)
+	c.in = &c.reader
+	c.out = c.out[:0]
+}
+
+// upgradeHeads are heads of about 300 bytes, of the 830 that Chrome sends and of
+// the 6 KB that a site with many cookies has it send.
+func upgradeHead(size, carrier, ticket string) []byte {
+	lines := []string{"Origin: https://app.example"}
+	if size != "300B" {
+		lines = append(lines, "Pragma: no-cache", "Cache-Control: no-cache",
+			"User-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0 Safari/537.36",
+			"Accept-Encoding: gzip, deflate, br, zstd", "Accept-Language: en-GB,en;q=0.9",
+			"Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits")
+	}
+	if size == "6KB" {
+		for range 10 {
+			lines = append(lines, "X-Filler: "+strings.Repeat("c", 500))
+		}
+	}
+	target, cookie := "/ws", "theme=dark; lang=en"
+	switch carrier {
+	case "query":
+		target += "?ticket=" + ticket
+	case "subprotocol":
+		lines = append(lines, "Sec-WebSocket-Protocol: app.v1, ticket."+ticket)
+	case "bearer":
+		lines = append(lines, "Authorization: Bearer "+ticket)
+	case "cookie":
+		cookie += "; __Host-ws-ticket=" + ticket
+	}
+	if size != "300B" || carrier == "cookie" {
+		lines = append(lines, "Cookie: "+cookie)
+	}
+	return []byte(request(target, lines...))
+}
+
+type upgradeBench struct {
+	u     *Upgrader
+	guard *shifted
+	floor func(i int)
+	heads [][]byte
+}
+
+func newUpgradeBench(b *testing.B, keys int, size, carrier string, spoil func(ticket string) string) *upgradeBench {
+	b.Helper()
+	keyring := benchKeyring(b, "HS256", keys)
+	now := time.Now()
+	signer, err := NewSigner(SignerConfig{Keys: keyring, TTL: time.Minute})
+	if err != nil {
+		b.Fatal(err)
+	}
+	claims := benchClaims
+	tickets := make([][]byte, poolSize)
+	for i := range tickets {
+		if tickets[i], err = signer.AppendTicketAt(nil, now, &claims); err != nil {
+			b.Fatal(err)
+		}
+	}
+	cache, err := NewReplayCache(ReplayConfig{PeakPerSecond: 100_000, Since: now.Add(-time.Hour)})
+	if err != nil {
+		b.Fatal(err)
+	}
+	bench := &upgradeBench{guard: &shifted{cache: cache}, floor: newFloor(keyring, tickets)}
+	bench.u, err = NewUpgrader(UpgraderConfig{
+		Verifier:  benchVerifier(b, keyring, bench.guard),
+		Origins:   []string{"https://app.example"},
+		Carriers:  CarrierQuery | CarrierSubprotocol | CarrierBearer | CarrierCookie,
+		Protocols: []string{"app.v1"},
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	for _, ticket := range tickets {
+		if spoil == nil {
+			bench.heads = append(bench.heads, upgradeHead(size, carrier, string(ticket)))
+		} else {
+			bench.heads = append(bench.heads, upgradeHead(size, carrier, spoil(string(ticket))))
+		}
+	}
+	return bench
+}
+
+// BenchmarkUpgrade is a handshake in memory with its ticket and its single use:
+// for each carrier, head and number of keys, and for each refusal, beside gobwas's
+// own upgrade of the same heads, which looks at no ticket.
+func BenchmarkUpgrade(b *testing.B) {
+	for _, c := range []struct {
+		carrier, size string
+		keys          int
+	}{
+		{"query", "300B", 1}, {"query", "830B", 1}, {"query", "6KB", 1}, {"query", "830B", 8},
+		{"subprotocol", "830B", 1}, {"bearer", "830B", 1}, {"cookie", "830B", 1},
+	} {
+		name := "carrier=" + c.carrier + "/head=" + c.size + "/keys=" + map[int]string{1: "1", 8: "8"}[c.keys]
+		b.Run("op=upgrade/"+name, func(b *testing.B) {
+			bench := newUpgradeBench(b, c.keys, c.size, c.carrier, nil)
+			bench.run(b, bench.upgrade(b, nil))
+		})
+		if c.keys == 1 {
+			b.Run("op=gobwas/"+name, func(b *testing.B) {
+				bench := newUpgradeBench(b, c.keys, c.size, c.carrier, nil)
+				bench.run(b, bench.gobwas(b))
+			})
+		}
+	}
+	for name, c := range upgradeRefusals {
+		b.Run("op=refuse/code="+name, func(b *testing.B) {
+			bench := newUpgradeBench(b, 1, "830B", "query", c.spoil)
+			bench.run(b, bench.upgrade(b, c.want))
+		})
+	}
+}
+
+var upgradeRefusals = map[string]struct {
+	spoil func(ticket string) string
+	want  error
+}{
+	"ambiguous":     {func(t string) string { return t + "&ticket=" + t }, ErrAmbiguous},
+	"malformed":     {func(t string) string { return t + "=" }, ErrMalformed},
+	"bad_signature": {func(t string) string { return t[:len(t)-43] + strings.Repeat("A", 43) }, ErrBadSignature},
+	"bad_handshake": {func(t string) string { return t + "\x00" }, ErrBadHandshake},
+}
+
+// BenchmarkUpgradeRatio is Upgrade over what no handshake with an HMAC ticket by
+// these libraries can go below: gobwas's own upgrade of the same heads, and the
+// floor of the MAC.
+func BenchmarkUpgradeRatio(b *testing.B) {
+	for _, size := range []string{"300B", "830B", "6KB"} {
+		bench := newUpgradeBench(b, 1, size, "query", nil)
+		gobwas := bench.gobwas(b)
+		benchRatio(b, "op=upgrade/carrier=query/head="+size, func(i int) { gobwas(i); bench.floor(i) }, bench.upgrade(b, nil))
+	}
+}
+
+func (bench *upgradeBench) run(b *testing.B, op func(i int)) {
+	b.ReportAllocs()
+	i := 0
+	for b.Loop() {
+		op(i)
+		i++
+	}
+}
+
+func (bench *upgradeBench) upgrade(b *testing.B, want error) func(i int) {
+	conn := &benchConn{memConn: *newMemConn(nil)}
+	var h Handshake
+	ctx := context.Background()
+	return func(i int) {
+		bench.guard.by = 60 * int64(i>>14) // each round has fresh tickets
+		conn.play(bench.heads[i&(poolSize-1)])
+		if err := bench.u.Upgrade(ctx, conn, &h); err != want && codeOf(err) != want {
+			b.Fatalf("%v, want %v", err, want)
+		}
+	}
+}
+
+func (bench *upgradeBench) gobwas(b *testing.B) func(i int) {
+	conn := &benchConn{memConn: *newMemConn(nil)}
+	u := ws.Upgrader{ReadBufferSize: 8192}
+	return func(i int) {
+		conn.play(bench.heads[i&(poolSize-1)])
+		if _, err := u.Upgrade(conn); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

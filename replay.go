@@ -239,7 +239,7 @@ type ReplayStats struct {
 }
 
 // OverflowShare is LiveOverflow as a share of Live: about 0.008 at the peak that
-// was configured, 0.14 at twice and 0.48 at four times that. Above 0.14 raise
+// was configured, 0.14 at twice and 0.50 at four times that. Above 0.14 raise
 // PeakPerSecond.
 func (s ReplayStats) OverflowShare() float64 {
 	if s.Live == 0 {

@@ -137,6 +137,7 @@ func TestReplayFreeRunning(t *testing.T) {
 					accepts[n].Add(1)
 				}
 				if i%perSecond == 0 {
+					c.Stats()
 					runtime.Gosched()
 				}
 			}

@@ -1,0 +1,312 @@
+package wsticket
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/gobwas/ws"
+
+	"github.com/wsticket/wsticket/internal/answer"
+	"github.com/wsticket/wsticket/internal/carrier"
+	"github.com/wsticket/wsticket/internal/head"
+)
+
+// A HooksConfig says how tickets are looked for in the handshakes of a
+// ws.Upgrader.
+type HooksConfig struct {
+	// Upgrader is the one that there is already. Its callbacks are called as
+	// before, and see the ticket in what they are given. OnBeforeUpgrade runs once
+	// the ticket holds and before it is spent, and may say no. Protocol and
+	// ProtocolCustom must be nil: use Protocols.
+	Upgrader ws.Upgrader
+
+	// Origins, Carriers, Protocols and OnRefuse are as in UpgraderConfig.
+	Origins   []string
+	Carriers  Carriers
+	Protocols []string
+	OnRefuse  func(Refusal)
+
+	// PeerAddr supplies the address that a ticket's ip is held against. nil means
+	// that of the connection.
+	PeerAddr func(net.Conn) netip.Addr
+}
+
+// Hooks hang a Verifier onto a ws.Upgrader of gobwas/ws, for a gateway that has
+// one. They are safe for concurrent use.
+//
+// The parser is then gobwas's: it lets through much that an [Upgrader] refuses,
+// has no limits on size and time, and allocates once a handshake. The caller sets
+// deadlines. Refusals have the status, the headers and the body of an Upgrader's,
+// as text/plain.
+type Hooks struct {
+	verifier *Verifier
+	config   HooksConfig
+	policy   policy
+	selected map[string]string // header lines by protocol
+	sessions sync.Pool
+	counters Counters
+}
+
+// Hooks checks the configuration and reports all its faults at once.
+func (v *Verifier) Hooks(config HooksConfig) (*Hooks, error) {
+	var f faults
+	h := &Hooks{verifier: v, config: config, selected: map[string]string{}}
+	h.policy = f.policy(config.Carriers, config.Protocols, config.Origins)
+	if config.Upgrader.Protocol != nil || config.Upgrader.ProtocolCustom != nil {
+		f.addf("Upgrader has a Protocol or ProtocolCustom, which would select without knowing tickets; give Protocols instead")
+	}
+	if err := f.err("hooks"); err != nil {
+		return nil, err
+	}
+	for _, p := range h.policy.protocols {
+		h.selected[p] = "Sec-WebSocket-Protocol: " + p + "\r\n"
+	}
+	h.sessions.New = func() any { return newHooksSession(h) }
+	return h, nil
+}
+
+// Stats returns how many handshakes were accepted, and how many refused with
+// which code.
+func (h *Hooks) Stats() Stats { return h.counters.Stats() }
+
+// Upgrade has the ws.Upgrader upgrade conn, with a ticket. t then holds it; after
+// any error it is empty. A refusal has a code, see [CodeOf]; errors of gobwas and
+// of the connection are as they are.
+func (h *Hooks) Upgrade(ctx context.Context, conn net.Conn, t *Ticket) (hs ws.Handshake, err error) {
+	s := h.sessions.Get().(*hooksSession)
+	t.reset()
+	s.ctx, s.conn, s.ticket = ctx, conn, t
+	in := false
+	defer func() { // also where a callback panics
+		s.reset()
+		h.sessions.Put(s)
+		if !in {
+			t.reset()
+		}
+	}()
+	hs, err = s.upgrader.Upgrade(conn)
+	if s.err != nil {
+		h.counters.Count(codeOf(s.err))
+		if h.config.OnRefuse != nil {
+			h.config.OnRefuse(refusal(codeOf(s.err), s.err, conn.RemoteAddr(), time.Now().Unix(), t))
+		}
+		return ws.Handshake{}, s.err
+	}
+	if err != nil {
+		return ws.Handshake{}, err
+	}
+	in = true
+	h.counters.Count(nil)
+	hs.Protocol = s.protocol
+	return hs, nil
+}
+
+// hooksSession is one handshake. Its callbacks are bound once, when it is made,
+// because binding them allocates.
+type hooksSession struct {
+	*Hooks
+	upgrader ws.Upgrader
+
+	ctx    context.Context
+	conn   net.Conn
+	ticket *Ticket
+
+	buf          []byte // copies of what gobwas shows and takes back
+	path, query  span
+	host, origin span
+	hosts        int
+	origins      int
+	values       []hooksValue
+	protocol     string
+	extra        ws.HandshakeHeader // of the user's OnBeforeUpgrade
+	err          error              // the refusal
+}
+
+type span struct{ start, end int }
+
+type hooksValue struct {
+	kind head.Kind
+	at   span
+}
+
+func (s *hooksSession) keep(b []byte) span {
+	start := len(s.buf)
+	s.buf = append(s.buf, b...)
+	return span{start, len(s.buf)}
+}
+
+func (s *hooksSession) of(at span) []byte { return s.buf[at.start:at.end:at.end] }
+
+// reset clears what a session held. A buffer that one client made large is not
+// kept for the others.
+func (s *hooksSession) reset() {
+	clear(s.buf)
+	if cap(s.buf) > DefaultHeadBytes {
+		s.buf = nil
+	}
+	*s = hooksSession{Hooks: s.Hooks, upgrader: s.upgrader, buf: s.buf[:0], values: s.values[:0]}
+}
+
+func newHooksSession(h *Hooks) *hooksSession {
+	s := &hooksSession{Hooks: h, upgrader: h.config.Upgrader}
+	s.upgrader.OnRequest = s.onRequest
+	s.upgrader.OnHost = s.onHost
+	s.upgrader.OnHeader = s.onHeader
+	s.upgrader.ProtocolCustom = s.onProtocol
+	s.upgrader.OnBeforeUpgrade = s.onBeforeUpgrade
+	return s
+}
+
+func (s *hooksSession) onRequest(uri []byte) error {
+	path, query, ok := head.SplitTarget(uri)
+	if !ok {
+		return s.refuse(headErrors[head.BadTarget])
+	}
+	s.path, s.query = s.keep(path), s.keep(query)
+	if f := s.config.Upgrader.OnRequest; f != nil {
+		return f(uri)
+	}
+	return nil
+}
+
+func (s *hooksSession) onHost(host []byte) error {
+	if s.hosts++; s.hosts > 1 {
+		return s.refuse(headErrors[head.TwiceHost])
+	}
+	if !head.ValidHost(host) {
+		return s.refuse(headErrors[head.BadHost])
+	}
+	s.host = s.keep(host)
+	if f := s.config.Upgrader.OnHost; f != nil {
+		return f(host)
+	}
+	return nil
+}
+
+func (s *hooksSession) onHeader(name, value []byte) error {
+	switch string(name) { // gobwas has made it canonical
+	case "Origin":
+		if s.origins++; s.origins > 1 {
+			return s.refuse(headErrors[head.TwiceOrigin])
+		}
+		s.origin = s.keep(value)
+	case "Authorization":
+		s.values = append(s.values, hooksValue{head.Authorization, s.keep(value)})
+	case "Cookie":
+		s.values = append(s.values, hooksValue{head.Cookie, s.keep(value)})
+	}
+	if f := s.config.Upgrader.OnHeader; f != nil {
+		return f(name, value)
+	}
+	return nil
+}
+
+// onProtocol keeps every offer and selects nothing yet: gobwas would show no
+// further line once one was selected.
+func (s *hooksSession) onProtocol(value []byte) (string, bool) {
+	s.values = append(s.values, hooksValue{head.Protocol, s.keep(value)})
+	return "", true
+}
+
+func (s *hooksSession) onBeforeUpgrade() (ws.HandshakeHeader, error) {
+	f := s.policy.finder()
+	f.InQuery(s.of(s.query))
+	for i, v := range s.values {
+		switch v.kind {
+		case head.Protocol:
+			f.InProtocols(i, s.of(v.at))
+		case head.Authorization:
+			f.InAuthorization(i, s.of(v.at))
+		case head.Cookie:
+			f.InCookies(i, s.of(v.at))
+		}
+	}
+	var origin []byte
+	if s.origins > 0 {
+		origin = s.of(s.origin)
+	}
+	if err := s.policy.admit(&f, origin, s.of(s.host)); err != nil {
+		return nil, s.refuse(err)
+	}
+	if err := s.spend(&f, origin); err != nil {
+		return nil, err
+	}
+	s.protocol = f.Selected
+	return s, nil
+}
+
+// spend has the ticket verified, the user's callback agree, and the ticket spent.
+func (s *hooksSession) spend(f *carrier.Finder, origin []byte) error {
+	r := Request{Ticket: f.Ticket, Origin: origin, Path: s.of(s.path)}
+	if s.config.PeerAddr != nil {
+		r.Addr = s.config.PeerAddr(s.conn)
+	} else {
+		r.Addr = addrOf(s.conn.RemoteAddr())
+	}
+	now := time.Now().Unix()
+	if err := s.verifier.judge(now, &r, s.ticket); err != nil {
+		return s.refuse(err)
+	}
+	if user := s.config.Upgrader.OnBeforeUpgrade; user != nil {
+		extra, err := user()
+		if err != nil {
+			return err // theirs to word
+		}
+		s.extra = extra
+		now = time.Now().Unix()
+		if err := s.verifier.admit(now, s.ticket); err != nil {
+			return s.refuse(err)
+		}
+	}
+	if err := s.verifier.spend(s.ctx, now, s.ticket); err != nil {
+		return s.refuse(err)
+	}
+	return nil
+}
+
+// WriteTo writes the header lines that go into the 101.
+func (s *hooksSession) WriteTo(w io.Writer) (n int64, err error) {
+	if line := s.selected[s.protocol]; line != "" {
+		k, err := io.WriteString(w, line)
+		n = int64(k)
+		if err != nil {
+			return n, err
+		}
+	}
+	if s.extra != nil {
+		k, err := s.extra.WriteTo(w)
+		return n + k, err
+	}
+	return n, nil
+}
+
+// refuse notes the refusal and words it for gobwas.
+func (s *hooksSession) refuse(err error) error {
+	s.err = err
+	return rejections[statusOf(err, codeOf(err))]
+}
+
+// rejections are the refusals in gobwas's terms. It writes a Content-Type and a
+// Content-Length of its own.
+var rejections = func() map[int]error {
+	all := map[int]error{}
+	for _, code := range Codes() {
+		for _, status := range []int{code.Status(), 405, 426, 505} {
+			a := answer.Of(status)
+			var lines bytes.Buffer
+			for _, f := range a.Header {
+				if f[0] != "Content-Type" && f[0] != "Content-Length" {
+					lines.WriteString(f[0] + ": " + f[1] + "\r\n")
+				}
+			}
+			all[status] = ws.RejectConnectionError(ws.RejectionStatus(status), ws.RejectionReason(a.Body),
+				ws.RejectionHeader(ws.HandshakeHeaderBytes(lines.Bytes())))
+		}
+	}
+	return all
+}()

@@ -213,48 +213,44 @@ func (v *Verifier) authenticate(now int64, text []byte, t *Ticket) error {
 	if len(text) > v.maxLen {
 		return ErrMalformed
 	}
-	dot := bytes.IndexByte(text, '.')
-	if dot < 0 {
-		return ErrMalformed
-	}
-	header, rest := text[:dot], text[dot+1:]
-	second := bytes.IndexByte(rest, '.')
-	if second < 0 {
-		return ErrMalformed
-	}
-	payload, tag := rest[:second], rest[second+1:]
-	if bytes.IndexByte(tag, '.') >= 0 {
-		return ErrMalformed
-	}
 	w := verifications.Get().(*verification)
-	err := v.open(now, w, text[:dot+1+second], header, payload, tag, t)
+	err := v.open(now, w, text, t)
 	verifications.Put(w)
 	return err
 }
 
-func (v *Verifier) open(now int64, w *verification, signed, header, payload, tag []byte, t *Ticket) error {
-	if len(tag) > encodedLen(mac.MaxSize) {
-		return ErrMalformed
-	}
-	tagLen, ok := b64.Decode(w.tag[:], tag)
-	if !ok {
+func (v *Verifier) open(now int64, w *verification, text []byte, t *Ticket) error {
+	dot := bytes.IndexByte(text, '.')
+	if dot < 0 {
 		return ErrMalformed
 	}
 	set := v.keys.inForce.Load()
-	found, ok := set.spellings[string(header)]
-	if !ok {
-		var err error
-		if found, err = set.readHeader(now, w, header, tagLen); err != nil {
-			return err
-		}
-	} else if tagLen != found.key.mac.Alg().Size() {
-		return ErrMalformed
-	} else if found.key.exp <= now {
-		return ErrUnknownKey
+	found, known := set.spellings[string(text[:dot])]
+	var tagAt int // the MAC of a known header has a known length
+	if known {
+		tagAt = len(text) - encodedLen(found.key.mac.Alg().Size())
+	} else {
+		tagAt = bytes.LastIndexByte(text, '.') + 1
 	}
-	sum := w.mac.Sum(found.key.mac, found.prefix, signed)
+	if tagAt-1 <= dot || text[tagAt-1] != '.' || len(text)-tagAt > encodedLen(mac.MaxSize) {
+		return ErrMalformed
+	}
+	payload := text[dot+1 : tagAt-1]
+	tagLen, ok := b64.Decode(w.tag[:], text[tagAt:])
+	if !ok {
+		return ErrMalformed
+	}
+	if !known {
+		var err error
+		if found, err = set.readHeader(now, w, text[:dot], tagLen); err != nil {
+			return unlessDotted(payload, err)
+		}
+	} else if found.key.exp <= now {
+		return unlessDotted(payload, ErrUnknownKey)
+	}
+	sum := w.mac.Sum(found.key.mac, found.prefix, text[:tagAt-1])
 	if subtle.ConstantTimeCompare(sum, w.tag[:tagLen]) != 1 {
-		return ErrBadSignature
+		return unlessDotted(payload, ErrBadSignature)
 	}
 	copy(t.id[:], sum)
 	t.keyLen = copy(t.key[:], found.key.id)
@@ -270,6 +266,16 @@ func (v *Verifier) open(now int64, w *verification, signed, header, payload, tag
 		return ErrMalformed
 	}
 	return nil
+}
+
+// unlessDotted returns err, or ErrMalformed for a payload with a dot: a text with
+// more than two is malformed, whatever else is wrong with it. Only a refusal needs
+// to look, because no payload with a dot decodes.
+func unlessDotted(payload []byte, err error) error {
+	if bytes.IndexByte(payload, '.') >= 0 {
+		return ErrMalformed
+	}
+	return err
 }
 
 func encodedLen(n int) int { return (n*8 + 5) / 6 }

@@ -2,6 +2,7 @@ package wsticket
 
 import (
 	"context"
+	"maps"
 	"net"
 	"net/http"
 	"net/netip"
@@ -289,6 +290,10 @@ func (p *parts) without(r *http.Request, f *carrier.Finder) *http.Request {
 		clean.URL = new(url.URL)
 		*clean.URL = *r.URL
 		clean.URL.RawQuery = withoutParameter(r.URL.RawQuery, f.On)
+		if r.Form != nil { // a handler before has parsed it
+			clean.Form = maps.Clone(r.Form)
+			delete(clean.Form, carrier.Parameter)
+		}
 		if path, query, ok := strings.Cut(r.RequestURI, "?"); ok {
 			clean.RequestURI = path
 			if query = withoutParameter(query, f.On); query != "" {
@@ -317,10 +322,7 @@ func withoutParameter(query string, on carrier.Set) string {
 // withoutLine copies h and cuts the ticket from the line of that name in which f
 // found it.
 func withoutLine(h http.Header, name string, values [][]byte, f *carrier.Finder) http.Header {
-	clean := make(http.Header, len(h))
-	for n, v := range h {
-		clean[n] = v
-	}
+	clean := maps.Clone(h)
 	left := f.Cut(values[f.Line])
 	var lines []string
 	for i, v := range h[name] {

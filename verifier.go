@@ -86,7 +86,7 @@ func NewVerifier(config VerifierConfig) (*Verifier, error) {
 	} else {
 		v.keys = config.Keys.state
 	}
-	if config.Replay == nil {
+	if cache, isCache := config.Replay.(*ReplayCache); config.Replay == nil || isCache && cache == nil {
 		f.addf("Replay is nil; give a ReplayCache, or DangerouslyAllowReplay in development")
 	} else if maxTTL, leeway := config.Replay.Covers(); maxTTL < seconds(v.maxTTL) || leeway < seconds(v.leeway) {
 		f.addf("Replay covers a MaxTTL of %v and a Leeway of %v, less than the verifier's %v and %v; give the guard at least these", maxTTL, leeway, seconds(v.maxTTL), seconds(v.leeway))

@@ -178,7 +178,7 @@ func TestEveryChangeIsRefused(t *testing.T) {
 }
 
 func TestTicketIsZeroAfterARefusal(t *testing.T) {
-	refusing := guardFunc(func(Spend) error { return ErrReplayed })
+	refusing := spendFunc(func(Spend) error { return ErrReplayed })
 	v := testVerifier(t, func(c *VerifierConfig) { fullConfig(c); c.Replay = refusing })
 	good := fullRequest(forge(testHeader, fullPayload))
 	elsewhere := good
@@ -217,16 +217,16 @@ func TestTicketIsZeroAfterARefusal(t *testing.T) {
 	}
 }
 
-type guardFunc func(Spend) error
+type spendFunc func(Spend) error
 
-func (g guardFunc) Spend(_ context.Context, s Spend) error { return g(s) }
-func (guardFunc) Covers() (maxTTL, leeway time.Duration)   { return time.Hour, time.Hour }
+func (g spendFunc) Spend(_ context.Context, s Spend) error { return g(s) }
+func (spendFunc) Covers() (maxTTL, leeway time.Duration)   { return time.Hour, time.Hour }
 
 func TestGuardGetsTheSignedNumbers(t *testing.T) {
 	var got Spend
 	v := testVerifier(t, func(c *VerifierConfig) {
 		fullConfig(c)
-		c.Replay = guardFunc(func(s Spend) error { got = s; return nil })
+		c.Replay = spendFunc(func(s Spend) error { got = s; return nil })
 	})
 	good := forge(testHeader, fullPayload)
 	var ticket Ticket
@@ -253,7 +253,7 @@ func TestGuardErrors(t *testing.T) {
 	} {
 		v := testVerifier(t, func(config *VerifierConfig) {
 			fullConfig(config)
-			config.Replay = guardFunc(func(Spend) error { return c.give })
+			config.Replay = spendFunc(func(Spend) error { return c.give })
 		})
 		var ticket Ticket
 		err := v.RedeemAt(context.Background(), testNow, fullRequest(forge(testHeader, fullPayload)), &ticket)
@@ -271,7 +271,7 @@ func TestGuardErrors(t *testing.T) {
 func TestRefusalsBurnNothing(t *testing.T) {
 	v := testVerifier(t, func(c *VerifierConfig) {
 		fullConfig(c)
-		c.Replay = guardFunc(func(s Spend) error { t.Errorf("the guard was asked: %+v", s); return nil })
+		c.Replay = spendFunc(func(s Spend) error { t.Errorf("the guard was asked: %+v", s); return nil })
 	})
 	good := forge(testHeader, fullPayload)
 	var ticket Ticket
@@ -351,6 +351,9 @@ func TestVerifierConfigReportsEveryFault(t *testing.T) {
 		if !strings.Contains(err.Error(), word) {
 			t.Errorf("no word of %s in: %v", word, err)
 		}
+	}
+	if _, err := NewVerifier(VerifierConfig{Keys: testKeyring(t), Replay: (*ReplayCache)(nil)}); err == nil || !strings.Contains(err.Error(), "Replay is nil") {
+		t.Errorf("the ReplayCache of a failed NewReplayCache: %v", err)
 	}
 	for name, change := range map[string]func(*VerifierConfig){
 		"MaxTTL": func(c *VerifierConfig) { c.MaxTTL = 61 * time.Second },

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/wsticket/wsticket"
@@ -101,9 +102,16 @@ func TestEditThatFails(t *testing.T) {
 	if files, _ := os.ReadDir(filepath.Dir(path)); len(files) != 1 {
 		t.Errorf("left behind: %v", files)
 	}
-	// A file that cannot be replaced stays as it is.
-	if err := replaceFile(filepath.Join(path, "below"), nil); err == nil {
-		t.Error("a file below a file is written")
+	// What cannot be put in place does not stay beside it.
+	dir := t.TempDir()
+	if err := os.Mkdir(filepath.Join(dir, "keys.json"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := replaceFile(filepath.Join(dir, "keys.json"), []byte("text")); err == nil {
+		t.Error("a directory is replaced by a file")
+	}
+	if files, _ := os.ReadDir(dir); len(files) != 1 {
+		t.Errorf("left behind: %v", files)
 	}
 }
 
@@ -142,25 +150,27 @@ func TestLines(t *testing.T) {
 
 // TestAnswersAtOnce wants the answer to a line before there is another.
 func TestAnswersAtOnce(t *testing.T) {
-	toProgram, fromUs := io.Pipe()
-	toUs, fromProgram := io.Pipe()
-	ended := make(chan int)
-	go func() {
-		ended <- run(context.Background(), []string{"inspect", "-"}, toProgram, fromProgram, io.Discard, time.Now)
-	}()
-	for range 3 {
-		if _, err := io.WriteString(fromUs, "nothing\n"); err != nil {
-			t.Fatal(err)
+	synctest.Test(t, func(t *testing.T) { // which fails when both sides wait
+		toProgram, fromUs := io.Pipe()
+		toUs, fromProgram := io.Pipe()
+		ended := make(chan int)
+		go func() {
+			ended <- run(context.Background(), []string{"inspect", "-"}, toProgram, fromProgram, io.Discard, time.Now)
+		}()
+		for range 3 {
+			if _, err := io.WriteString(fromUs, "nothing\n"); err != nil {
+				t.Fatal(err)
+			}
+			answer := make([]byte, len("malformed\n"))
+			if _, err := io.ReadFull(toUs, answer); err != nil || string(answer) != "malformed\n" {
+				t.Fatalf("%q, %v", answer, err)
+			}
 		}
-		answer := make([]byte, len("malformed\n"))
-		if _, err := io.ReadFull(toUs, answer); err != nil || string(answer) != "malformed\n" {
-			t.Fatalf("%q, %v", answer, err)
+		fromUs.Close()
+		if code := <-ended; code != exitRefused {
+			t.Errorf("exit %d", code)
 		}
-	}
-	fromUs.Close()
-	if code := <-ended; code != exitRefused {
-		t.Errorf("exit %d", code)
-	}
+	})
 }
 
 type brokenPipe struct{}

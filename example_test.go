@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"testing"
 	"time"
 
 	"github.com/gobwas/ws"
@@ -134,4 +135,21 @@ func ExampleVerifier_Redeem() {
 	// /lobby refused: path
 	// /rooms/7 let in: ada
 	// /rooms/7 refused: replayed
+}
+
+// TestReadmeShowsTheExample: the code of the README is the code above.
+func TestReadmeShowsTheExample(t *testing.T) {
+	source, err := os.ReadFile("example_test.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	readme, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, code, _ := strings.Cut(string(source), "\nfunc serve(")
+	code, _, _ = strings.Cut(code, "\n}\n")
+	if code == "" || !strings.Contains(string(readme), "```go\nfunc serve("+code+"\n}\n```") {
+		t.Error("README.md does not show func serve of example_test.go as it is")
+	}
 }

@@ -1,5 +1,107 @@
 package main
 
-import "errors"
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
 
-func demo(*env, *flags) error { return errors.New("demo: not built yet") }
+	"github.com/wsticket/wsticket"
+	"github.com/wsticket/wsticket/internal/jwkset"
+)
+
+func demo(e *env, f *flags) error {
+	addr := f.String("addr", "127.0.0.1:8080", "address to listen on")
+	path := f.String("keys", "", "keyring file, reloaded when it changes (default: a new key that nobody else has)")
+	if ok, err := f.parse(e, 0); !ok {
+		return err
+	}
+	if _, _, err := net.SplitHostPort(*addr); err != nil {
+		return f.wrong("-addr is %q: give host:port, such as 127.0.0.1:8080", *addr)
+	}
+	keys, since, err := e.demoKeys(*path)
+	if err != nil {
+		return fmt.Errorf("demo: %w", err)
+	}
+	replay, err := wsticket.NewReplayCache(wsticket.ReplayConfig{PeakPerSecond: 1000, Since: since})
+	if err != nil {
+		return fmt.Errorf("demo: %w", err)
+	}
+	d, err := newDemoServer(keys, replay)
+	if err != nil {
+		return fmt.Errorf("demo: %w", err)
+	}
+	listener, err := net.Listen("tcp", *addr)
+	if err != nil {
+		return fmt.Errorf("demo: %w", err)
+	}
+	if host, ok := listener.Addr().(*net.TCPAddr); ok && !host.IP.IsLoopback() {
+		e.warn("%v can be reached from other machines, and the demo gives a ticket to whoever asks", listener.Addr())
+	}
+	if *path != "" {
+		go keys.Watch(e.ctx, *path, 2*time.Second, func(err error) { e.warn("%v", err) })
+	}
+	return e.serve(d, listener, replay.ReadyAt())
+}
+
+// demoKeys returns the keyring, and since when the single-use cache may say that
+// it has remembered. With keys that are new it can say for ever.
+func (e *env) demoKeys(path string) (*wsticket.Keyring, time.Time, error) {
+	if path != "" {
+		keys, err := wsticket.LoadKeyring(path)
+		if err == nil {
+			e.warnOfReaders(path)
+		}
+		return keys, time.Time{}, err
+	}
+	set, err := jwkset.Generate("HS256", "demo", e.now().Unix())
+	if err != nil {
+		return nil, time.Time{}, err
+	}
+	text, err := set.Marshal()
+	if err != nil {
+		return nil, time.Time{}, err
+	}
+	keys, err := wsticket.ParseKeyring(text)
+	return keys, time.Unix(0, 0), err
+}
+
+// serve serves until a signal, then lets what is under way end.
+func (e *env) serve(d *demoServer, listener net.Listener, readyAt time.Time) error {
+	server := &http.Server{
+		Handler:           d,
+		ReadHeaderTimeout: 5 * time.Second,
+		IdleTimeout:       time.Minute,
+		MaxHeaderBytes:    16 << 10,
+	}
+	failed := make(chan error, 1)
+	go func() { failed <- server.Serve(listener) }()
+
+	if wait := time.Until(readyAt); wait > 0 {
+		e.line("", fmt.Sprintf("waiting %v: until then, tickets could have been used before this start", wait.Round(100*time.Millisecond)))
+	}
+	ready := time.NewTimer(time.Until(readyAt))
+	defer ready.Stop()
+	for {
+		select {
+		case <-ready.C:
+			if _, err := fmt.Fprintf(e.stdout, "listening on http://%s/\n", listener.Addr()); err != nil {
+				server.Close()
+				return err
+			}
+		case err := <-failed:
+			return fmt.Errorf("demo: %w", err)
+		case <-e.ctx.Done():
+			ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
+			defer cancel()
+			d.closeSockets()
+			err := server.Shutdown(ctx)
+			if errors.Is(err, context.DeadlineExceeded) {
+				err = server.Close()
+			}
+			return err
+		}
+	}
+}

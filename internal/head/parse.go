@@ -271,32 +271,44 @@ const (
 	highs = 0x8080808080808080
 )
 
-// Each of these sets the high bit of the bytes of w that are below n (n <= 0x80),
-// or equal to c. Behind the first hit, counted from the lowest byte, a borrow may
-// set others: only the first is to be believed.
+// below sets the high bit of the bytes of w that are below n (n <= 0x80), equal
+// of those that are c. Behind the first hit, counted from the lowest byte, a
+// borrow may set others: only the first is to be believed.
 func below(w, n uint64) uint64 { return (w - n*ones) &^ w & highs }
 func equal(w, c uint64) uint64 { w ^= c * ones; return (w - ones) &^ w & highs }
+
+// controls is below(w, 0x20) | equal(w, 0x7f), in fewer steps: the high bits of w
+// and of w^0x7f are the same.
+func controls(w uint64) uint64 { return ((w - 0x20*ones) | ((w ^ 0x7f*ones) - ones)) &^ w & highs }
 
 // valueEnd finds the first byte from i on that no field value may hold, the tab
 // taken out: a control character, CR and LF among them.
 func valueEnd(b []byte, i int) int {
-	for i+8 <= len(b) {
-		w := binary.LittleEndian.Uint64(b[i:])
-		m := below(w, 0x20) | equal(w, 0x7f)
-		if m == 0 {
-			i += 8
-			continue
+	for {
+		for len(b)-i >= 32 {
+			w := b[i : i+32 : i+32]
+			if controls(binary.LittleEndian.Uint64(w))|controls(binary.LittleEndian.Uint64(w[8:]))|
+				controls(binary.LittleEndian.Uint64(w[16:]))|controls(binary.LittleEndian.Uint64(w[24:])) != 0 {
+				break
+			}
+			i += 32
 		}
-		i += bits.TrailingZeros64(m) >> 3
-		if b[i] != '\t' {
+		for len(b)-i >= 8 {
+			m := controls(binary.LittleEndian.Uint64(b[i:]))
+			if m != 0 {
+				i += bits.TrailingZeros64(m) >> 3
+				break
+			}
+			i += 8
+		}
+		for i < len(b) && b[i] >= 0x20 && b[i] != 0x7f {
+			i++
+		}
+		if i == len(b) || b[i] != '\t' {
 			return i
 		}
 		i++
 	}
-	for i < len(b) && (b[i] >= 0x20 && b[i] != 0x7f || b[i] == '\t') {
-		i++
-	}
-	return i
 }
 
 // targetEnd finds the first byte from i on that no request target may hold: one

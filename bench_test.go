@@ -50,21 +50,10 @@ func benchKeyring(tb testing.TB, alg string, n int) *Keyring {
 
 var benchClaims = Claims{Subject: "user-4711", Audiences: []string{"wss://gw.example"}, SessionID: "s-1795219100"}
 
-// benchTickets signs a pool of tickets in random order, all with iat.
-func benchTickets(tb testing.TB, keyring *Keyring, iat time.Time) [][]byte {
+// benchTickets signs a pool of ordinary tickets.
+func benchTickets(tb testing.TB, keyring *Keyring) [][]byte {
 	tb.Helper()
-	signer, err := NewSigner(SignerConfig{Keys: keyring})
-	if err != nil {
-		tb.Fatal(err)
-	}
-	pool := make([][]byte, poolSize)
-	for i := range pool {
-		if pool[i], err = signer.AppendTicketAt(nil, iat, &benchClaims); err != nil {
-			tb.Fatal(err)
-		}
-	}
-	rand.Shuffle(len(pool), func(i, j int) { pool[i], pool[j] = pool[j], pool[i] })
-	return pool
+	return signedBy(tb, keyring, &benchClaims)
 }
 
 func benchVerifier(tb testing.TB, keyring *Keyring, guard ReplayGuard) *Verifier {
@@ -102,7 +91,7 @@ func BenchmarkFloor(b *testing.B) {
 
 func benchFloor(b *testing.B, alg string) {
 	keyring := benchKeyring(b, alg, 1)
-	floor := newFloor(keyring, benchTickets(b, keyring, benchNow))
+	floor := newFloor(keyring, benchTickets(b, keyring))
 	i := 0
 	b.ReportAllocs()
 	for b.Loop() {
@@ -138,7 +127,7 @@ func newFloor(keyring *Keyring, pool [][]byte) func(i int) {
 func BenchmarkRatio(b *testing.B) {
 	for _, alg := range []string{"HS256", "HS384", "HS512"} {
 		keyring := benchKeyring(b, alg, 1)
-		pool := benchTickets(b, keyring, benchNow)
+		pool := benchTickets(b, keyring)
 		floor := newFloor(keyring, pool)
 		v := benchVerifier(b, keyring, DangerouslyAllowReplay)
 		signer, err := NewSigner(SignerConfig{Keys: keyring})
@@ -195,14 +184,14 @@ func BenchmarkPeek(b *testing.B) {
 	}
 	for _, alg := range []string{"HS256", "HS384", "HS512"} {
 		keyring := benchKeyring(b, alg, 1)
-		run("alg="+alg, keyring, benchTickets(b, keyring, benchNow), benchNow, nil)
+		run("alg="+alg, keyring, benchTickets(b, keyring), benchNow, nil)
 	}
 	for _, n := range []int{8, 64} {
 		keyring := benchKeyring(b, "HS256", n)
-		run(fmt.Sprintf("keys=%d", n), keyring, benchTickets(b, keyring, benchNow), benchNow, nil)
+		run(fmt.Sprintf("keys=%d", n), keyring, benchTickets(b, keyring), benchNow, nil)
 	}
 	keyring := benchKeyring(b, "HS256", 1)
-	pool := benchTickets(b, keyring, benchNow)
+	pool := benchTickets(b, keyring)
 	spelled := func(header string) [][]byte {
 		other := make([][]byte, len(pool))
 		for i := range pool {
@@ -226,13 +215,49 @@ func BenchmarkPeek(b *testing.B) {
 	run("refused=bad_signature", keyring, changed(func(t []byte) { copy(t[len(t)-10:], flip[t[len(t)-10] == 'A']) }), benchNow, ErrBadSignature)
 	run("refused=malformed", keyring, changed(func(t []byte) { t[len(t)-10] = '=' }), benchNow, ErrMalformed)
 	run("refused=unknown_key", benchKeyring(b, "HS256", 2), spelled(`{"alg":"ALG","kid":"somebody-else","typ":"TYP"}`), benchNow, ErrUnknownKey)
-	b.Run("op=peek/pool=16k/refused=audience", func(b *testing.B) {
-		v, err := NewVerifier(VerifierConfig{Keys: keyring, Replay: DangerouslyAllowReplay, Audiences: []string{"another"}})
-		if err != nil {
-			b.Fatal(err)
+	run("refused=ttl_too_long", keyring, signedBy(b, keyring, &Claims{Subject: "user-4711", Audiences: benchClaims.Audiences, TTL: time.Hour}), benchNow, ErrTTLTooLong)
+	run("refused=audience", keyring, signedBy(b, keyring, &Claims{Subject: "user-4711", Audiences: []string{"another"}}), benchNow, ErrAudience)
+	bound := Claims{Subject: "user-4711", Audiences: benchClaims.Audiences}
+	for code, bind := range map[Error]func(*Claims){
+		ErrOrigin: func(c *Claims) { c.Origin = "https://app.example" },
+		ErrPath:   func(c *Claims) { c.Path = "/rooms/*" },
+		ErrIP:     func(c *Claims) { c.IP = "192.0.2.0/24" },
+	} {
+		c := bound
+		bind(&c)
+		run("refused="+code.Code(), keyring, signedBy(b, keyring, &c), benchNow, code)
+	}
+	for code, require := range map[Error]func(*VerifierConfig){
+		ErrIssuer: func(c *VerifierConfig) { c.Issuers = []string{"mint"} },
+		ErrScope:  func(c *VerifierConfig) { c.RequireScopes = []string{"chat"} },
+	} {
+		b.Run("op=peek/pool=16k/refused="+code.Code(), func(b *testing.B) {
+			config := VerifierConfig{Keys: keyring, Replay: DangerouslyAllowReplay, Audiences: benchClaims.Audiences}
+			require(&config)
+			v, err := NewVerifier(config)
+			if err != nil {
+				b.Fatal(err)
+			}
+			benchPeek(b, v, pool, benchNow, code)
+		})
+	}
+}
+
+// signedBy signs a pool of tickets with claims of its own.
+func signedBy(tb testing.TB, keyring *Keyring, claims *Claims) [][]byte {
+	tb.Helper()
+	signer, err := NewSigner(SignerConfig{Keys: keyring, MaxTTL: time.Hour})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	pool := make([][]byte, poolSize)
+	for i := range pool {
+		if pool[i], err = signer.AppendTicketAt(nil, benchNow, claims); err != nil {
+			tb.Fatal(err)
 		}
-		benchPeek(b, v, pool, benchNow, ErrAudience)
-	})
+	}
+	rand.Shuffle(len(pool), func(i, j int) { pool[i], pool[j] = pool[j], pool[i] })
+	return pool
 }
 
 func benchPeek(b *testing.B, v *Verifier, pool [][]byte, now time.Time, want error) {
@@ -252,7 +277,7 @@ func benchPeek(b *testing.B, v *Verifier, pool [][]byte, now time.Time, want err
 // moves the clock and changes nothing else.
 func BenchmarkRedeem(b *testing.B) {
 	keyring := benchKeyring(b, "HS256", 1)
-	pool := benchTickets(b, keyring, benchNow)
+	pool := benchTickets(b, keyring)
 	run := func(name string, want error) {
 		b.Run("op=redeem/pool=16k/"+name, func(b *testing.B) {
 			cache, err := NewReplayCache(ReplayConfig{PeakPerSecond: 100_000, Since: benchNow.Add(-time.Minute)})

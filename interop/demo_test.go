@@ -104,6 +104,78 @@ func TestDemoPage(t *testing.T) {
 	}
 }
 
+// TestDemoWithKeys takes the tickets that others mint with the same keyring, but
+// none from before its start.
+func TestDemoWithKeys(t *testing.T) {
+	t.Parallel()
+	keys := filepath.Join(t.TempDir(), "keys.json")
+	text := output(t, "keys", "generate")
+	if err := os.WriteFile(keys, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	early := output(t, "mint", "-keys", keys, "-sub", "early", "-ttl", "60s")
+	demo := startDemo(t, "-keys", keys)
+	ticket := output(t, "mint", "-keys", keys, "-sub", "alice")
+	for _, c := range []struct {
+		ticket string
+		status int
+	}{{ticket, 101}, {ticket, 401}, {early, 401}, {"x", 401}, {"", 401}} {
+		if status := demo.handshake(t, c.ticket); status != c.status {
+			t.Errorf("status %d, want %d", status, c.status)
+		}
+	}
+	demo.counts(t, map[string]int{"accepted": 1, "replayed": 1, "issued_before_start": 1, "malformed": 2})
+
+	// A key that signs at once is taken without a restart.
+	output(t, "keys", "rotate", "-keys", keys, "-activate-in", "0s")
+	rotated := output(t, "mint", "-keys", keys, "-sub", "alice", "-ttl", "60s")
+	for end := time.Now().Add(20 * time.Second); demo.handshake(t, rotated) != 101; time.Sleep(100 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("the new key is not taken")
+		}
+	}
+	demo.stop(t)
+	if text := demo.stderr.String(); strings.Contains(text, "eyJ") || !strings.HasPrefix(text, "wsticket: waiting ") {
+		t.Errorf("standard error: %q", text)
+	}
+}
+
+// TestDemoForAll warns when other machines can reach it.
+func TestDemoForAll(t *testing.T) {
+	t.Parallel()
+	demo := startDemo(t, "-addr", "0.0.0.0:0")
+	demo.stop(t)
+	if text := demo.stderr.String(); !strings.Contains(text, "warning: ") || strings.Count(text, "\n") != 1 {
+		t.Errorf("standard error: %q", text)
+	}
+}
+
+// output runs wsticket and returns what it wrote, without the line break.
+func output(t *testing.T, args ...string) string {
+	t.Helper()
+	text, err := exec.Command(wsticket(t), args...).Output()
+	if err != nil {
+		t.Fatalf("wsticket %q: %v", args, err)
+	}
+	return strings.TrimSpace(string(text))
+}
+
+// handshake asks for a connection with a ticket and returns the status.
+func (d *runningDemo) handshake(t *testing.T, ticket string) int {
+	t.Helper()
+	r, err := http.NewRequest("GET", d.url+"ws?ticket="+ticket, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header = http.Header{"Connection": {"Upgrade"}, "Upgrade": {"websocket"}, "Sec-Websocket-Version": {"13"}, "Sec-Websocket-Key": {"dGhlIHNhbXBsZSBub25jZQ=="}}
+	response, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response.Body.Close()
+	return response.StatusCode
+}
+
 // A page is a tab of a browser of its own.
 type page struct {
 	t     *testing.T

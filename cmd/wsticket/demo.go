@@ -6,6 +6,9 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"os"
+	"os/signal"
+	"syscall"
 	"time"
 
 	"github.com/wsticket/wsticket"
@@ -40,10 +43,12 @@ func demo(e *env, f *flags) error {
 	if host, ok := listener.Addr().(*net.TCPAddr); ok && !host.IP.IsLoopback() {
 		e.warn("%v can be reached from other machines, and the demo gives a ticket to whoever asks", listener.Addr())
 	}
+	ctx, stop := signal.NotifyContext(e.ctx, os.Interrupt, syscall.SIGTERM)
+	defer stop()
 	if *path != "" {
-		go keys.Watch(e.ctx, *path, 2*time.Second, func(err error) { e.warn("%v", err) })
+		go keys.Watch(ctx, *path, 2*time.Second, func(err error) { e.warn("%v", err) })
 	}
-	return e.serve(d, listener, replay.ReadyAt())
+	return e.serve(ctx, stop, d, listener, replay.ReadyAt())
 }
 
 // demoKeys returns the keyring, and since when the single-use cache may say that
@@ -68,8 +73,9 @@ func (e *env) demoKeys(path string) (*wsticket.Keyring, time.Time, error) {
 	return keys, time.Unix(0, 0), err
 }
 
-// serve serves until a signal, then lets what is under way end.
-func (e *env) serve(d *demoServer, listener net.Listener, readyAt time.Time) error {
+// serve serves until ctx ends, and then lets what is under way end. It calls stop
+// first, so that a second signal ends the process at once.
+func (e *env) serve(ctx context.Context, stop func(), d *demoServer, listener net.Listener, readyAt time.Time) error {
 	server := &http.Server{
 		Handler:           d,
 		ReadHeaderTimeout: 5 * time.Second,
@@ -93,7 +99,8 @@ func (e *env) serve(d *demoServer, listener net.Listener, readyAt time.Time) err
 			}
 		case err := <-failed:
 			return fmt.Errorf("demo: %w", err)
-		case <-e.ctx.Done():
+		case <-ctx.Done():
+			stop()
 			ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
 			defer cancel()
 			d.closeSockets()

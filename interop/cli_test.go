@@ -16,7 +16,7 @@ import (
 // TestCommandLine runs testdata/script against a wsticket that was built from
 // this tree.
 func TestCommandLine(t *testing.T) {
-	bin := filepath.Dir(wsticket(t))
+	bin := filepath.Dir(command(t))
 	testscript.Run(t, testscript.Params{
 		Dir:           "testdata/script",
 		UpdateScripts: os.Getenv("UPDATE_SCRIPTS") == "true",
@@ -99,23 +99,31 @@ func leftovers(ts *testscript.TestScript, _ bool, args []string) {
 	}
 }
 
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if built.dir != "" {
+		os.RemoveAll(built.dir)
+	}
+	os.Exit(code)
+}
+
 var built struct {
 	once sync.Once
+	dir  string
 	path string
 	err  error
 	text []byte
 }
 
-// wsticket builds the command once for all tests and returns its path.
-func wsticket(t *testing.T) string {
+// command builds wsticket once for all tests and returns its path.
+func command(t *testing.T) string {
 	t.Helper()
 	built.once.Do(func() {
-		dir, err := os.MkdirTemp("", "wsticket-test-*")
-		if err != nil {
-			built.err = err
+		built.dir, built.err = os.MkdirTemp("", "wsticket-test-*")
+		if built.err != nil {
 			return
 		}
-		built.path = filepath.Join(dir, "wsticket")
+		built.path = filepath.Join(built.dir, "wsticket")
 		build := exec.Command("go", "build", "-o", built.path, "./cmd/wsticket")
 		build.Dir = ".."
 		built.text, built.err = build.CombinedOutput()

@@ -87,7 +87,7 @@ func TestDemoPage(t *testing.T) {
 
 	// A signal ends it, and the open connection with it.
 	demo.stop(t)
-	p.wants("connect-says", "has ended")
+	p.wants("connect-says", "has ended: the demo ends")
 	if text := demo.stderr.String(); text != "" {
 		t.Errorf("the demo wrote to standard error: %s", text)
 	}
@@ -153,7 +153,7 @@ func TestDemoForAll(t *testing.T) {
 // output runs wsticket and returns what it wrote, without the line break.
 func output(t *testing.T, args ...string) string {
 	t.Helper()
-	text, err := exec.Command(wsticket(t), args...).Output()
+	text, err := exec.Command(command(t), args...).Output()
 	if err != nil {
 		t.Fatalf("wsticket %q: %v", args, err)
 	}
@@ -295,7 +295,7 @@ type runningDemo struct {
 
 func startDemo(t *testing.T, args ...string) *runningDemo {
 	t.Helper()
-	d := &runningDemo{command: exec.Command(wsticket(t), append([]string{"demo", "-addr", "127.0.0.1:0"}, args...)...)}
+	d := &runningDemo{command: exec.Command(command(t), append([]string{"demo", "-addr", "127.0.0.1:0"}, args...)...)}
 	pipe, err := d.command.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)

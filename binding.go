@@ -8,7 +8,8 @@ import (
 // pathMatches holds the path claim against the path of a request target, still
 // percent-encoded. The path is decoded once; one with a . or .. segment, an
 // empty segment other than the last, a bad escape, or an encoded /, \ or NUL
-// matches nothing, because what routes it may read it otherwise.
+// matches nothing, because what routes it may read it otherwise. So does one with a
+// bare \ or NUL, for the same reason, though no URL holds them.
 func pathMatches(claim, raw []byte) bool {
 	below := bytes.HasSuffix(claim, []byte("/*"))
 	if below {
@@ -31,7 +32,7 @@ func pathMatches(claim, raw []byte) bool {
 			i++
 		case '%':
 			var ok bool
-			if c, ok = percentByte(raw[i:]); !ok || c == '/' || c == '\\' || c == 0 {
+			if c, ok = percentByte(raw[i:]); !ok || c == '/' {
 				return false
 			}
 			segment++
@@ -39,6 +40,9 @@ func pathMatches(claim, raw []byte) bool {
 		default:
 			segment++
 			i++
+		}
+		if c == '\\' || c == 0 {
+			return false
 		}
 		if c == '.' {
 			dots++

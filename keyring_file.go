@@ -4,8 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
-	"io"
-	"os"
 	"strings"
 	"time"
 
@@ -15,9 +13,9 @@ import (
 // LoadKeyring reads the keyring in a file, which must be a regular one or a link
 // to one.
 func LoadKeyring(path string) (*Keyring, error) {
-	jwks, err := readKeyringFile(path)
+	jwks, err := jwkset.ReadFile(path)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("wsticket: keyring: %w", err)
 	}
 	k, err := ParseKeyring(jwks)
 	if err != nil {
@@ -69,57 +67,37 @@ func (e *ReturnedKeysError) Error() string {
 type watched struct {
 	keyring *Keyring
 	path    string
-	judged  [sha256.Size]byte // of the content last put in force or refused
-	fault   string            // why the file could not be read the last time
+	inForce [sha256.Size]byte // of the content last put in force
+	fault   string            // why the last look put nothing in force
 }
 
-// look returns what there is to report, each fault once.
+// look returns what there is to report, each fault once. A content that was
+// refused is tried again: what it clashed with may be gone from the keyring.
 func (w *watched) look() error {
-	content, err := readKeyringFile(w.path)
+	content, err := jwkset.ReadFile(w.path)
 	if err != nil {
-		if err.Error() == w.fault {
-			return nil
-		}
-		w.fault = err.Error()
-		return err
+		return w.report(fmt.Errorf("wsticket: keyring: %w", err))
 	}
-	w.fault = ""
 	sum := sha256.Sum256(content)
-	if sum == w.judged {
+	if sum == w.inForce {
+		w.fault = ""
 		return nil
 	}
-	w.judged = sum
 	if err := w.keyring.Replace(content); err != nil {
-		return fmt.Errorf("%s: %w", w.path, err)
+		return w.report(fmt.Errorf("%s: %w", w.path, err))
 	}
+	w.inForce, w.fault = sum, ""
 	if returned := w.keyring.Returned(); len(returned) > 0 {
 		return &ReturnedKeysError{KeyIDs: returned}
 	}
 	return nil
 }
 
-// readKeyringFile reads no more than a keyring may be long, and only from a
-// regular file: a pipe would block, and a device need not end.
-func readKeyringFile(path string) ([]byte, error) {
-	info, err := os.Stat(path)
-	switch {
-	case err != nil:
-		return nil, fmt.Errorf("wsticket: keyring: %w", err)
-	case info.IsDir():
-		return nil, fmt.Errorf("wsticket: keyring: %s is a directory; name the file in it", path)
-	case !info.Mode().IsRegular():
-		return nil, fmt.Errorf("wsticket: keyring: %s is not a regular file", path)
-	case info.Size() == 0:
-		return nil, fmt.Errorf("wsticket: keyring: %s is empty", path)
+// report returns err unless it was the last fault too.
+func (w *watched) report(err error) error {
+	if err.Error() == w.fault {
+		return nil
 	}
-	file, err := os.Open(path)
-	if err != nil {
-		return nil, fmt.Errorf("wsticket: keyring: %w", err)
-	}
-	defer file.Close()
-	content, err := io.ReadAll(io.LimitReader(file, jwkset.MaxBytes+1))
-	if err != nil {
-		return nil, fmt.Errorf("wsticket: keyring: %w", err)
-	}
-	return content, nil
+	w.fault = err.Error()
+	return err
 }

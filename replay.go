@@ -79,8 +79,10 @@ type ReplayConfig struct {
 	// the tickets in fact have.
 	MaxTTL time.Duration
 
-	// Leeway is the largest leeway of any verifier that uses this cache. The zero
-	// value is [DefaultLeeway], [NoLeeway] is none. At most five minutes.
+	// Leeway is the largest leeway of any verifier that uses this cache, or used the
+	// one of the process that this one replaces: when you lower it, do so one restart
+	// after the verifiers. The zero value is [DefaultLeeway], [NoLeeway] is none. At
+	// most five minutes.
 	Leeway time.Duration
 
 	// Since is when this cache began to remember: a ticket issued at Since plus
@@ -234,7 +236,7 @@ type ReplayStats struct {
 	FramesUsed int    // frames that have ever served one; the others are not resident
 	FramesLost uint64 // live slots that lost their frame to another; only a clock that jumps does that
 
-	Bytes     int64 // memory reserved
+	Bytes     int64 // memory reserved for the tables; each of their parts takes some hundred bytes more
 	BytesUsed int64 // memory of the frames that have ever been used
 }
 

@@ -9,8 +9,9 @@ import "slices"
 //
 // Slots lie next to each other, so a few spans are enough: one for all of the past,
 // a further one for each gap without a ticket, and one for each time that the clock
-// was ahead for a while. When there are too many, the gap that lies furthest back is
-// given up; on a clock that runs forward nobody asks about it again.
+// was ahead for a while. When there are too many, the narrowest gap is given up. On a
+// clock that runs forward nobody asks about it again; after an excursion it lies among
+// the slots of the excursion, and never is the long way between them and the present.
 type closedSlots struct {
 	spans []slotSpan // ascending, with at least one slot between any two
 }
@@ -40,15 +41,29 @@ func (c *closedSlots) add(slot int64) {
 	if i == len(c.spans) || slot < c.spans[i].low-1 {
 		c.spans = slices.Insert(c.spans, i, slotSpan{slot, slot})
 		if len(c.spans) > maxClosedSpans {
-			c.spans[1].low = c.spans[0].low
-			c.spans = slices.Delete(c.spans, 0, 1)
+			c.join(c.narrowest())
 		}
 		return
 	}
 	s := &c.spans[i] // slot is in it or next to it
 	s.low, s.high = min(s.low, slot), max(s.high, slot)
 	if i+1 < len(c.spans) && s.high == c.spans[i+1].low-1 {
-		s.high = c.spans[i+1].high
-		c.spans = slices.Delete(c.spans, i+1, i+2)
+		c.join(i)
 	}
+}
+
+// join makes one span of the i-th and the next, and of what lies between them.
+func (c *closedSlots) join(i int) {
+	c.spans[i].high = c.spans[i+1].high
+	c.spans = slices.Delete(c.spans, i+1, i+2)
+}
+
+// narrowest returns the span before the narrowest gap.
+func (c *closedSlots) narrowest() (at int) {
+	for i := range len(c.spans) - 1 {
+		if c.spans[i+1].low-c.spans[i].high < c.spans[at+1].low-c.spans[at].high {
+			at = i
+		}
+	}
+	return at
 }

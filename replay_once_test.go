@@ -336,6 +336,31 @@ func TestReplayExcursion(t *testing.T) {
 	}
 }
 
+// An excursion with a ticket every few seconds only leaves more islands of closed
+// slots than there are spans. The way back to the present must not be closed for it.
+func TestReplaySparseExcursion(t *testing.T) {
+	const maxTTL, leeway, every = 10, 2, 3
+	for _, ahead := range []int64{3600, 86400} {
+		c := smallCache(t, 64, 2, maxTTL, leeway)
+		n, refused := uint64(0), 0
+		run := func(from, to int64) {
+			for now := from; now < to; now += every {
+				n++
+				if spendOf(c, replayTicket(n, now, maxTTL)) != nil {
+					refused++
+				}
+			}
+		}
+		run(replayStart, replayStart+30)
+		run(replayStart+ahead, replayStart+ahead+300)
+		run(replayStart+30, replayStart+30+3000)
+		// What was minted before the excursion's end of the past, and no more.
+		if refused > 2*(maxTTL+leeway) {
+			t.Errorf("%d s ahead: %d of %d fresh tickets refused", ahead, refused, n)
+		}
+	}
+}
+
 // Use makes a frame recent, not only its opening.
 func TestReplayVictim(t *testing.T) {
 	c := smallCache(t, 16, 1, 10, 2)

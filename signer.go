@@ -97,7 +97,7 @@ func NewSigner(config SignerConfig) (*Signer, error) {
 	}
 	if config.Keys == nil || config.Keys.state == nil {
 		f.addf("Keys is nil; give a Keyring from ParseKeyring or LoadKeyring")
-	} else if s.keys = config.Keys.state; !s.keys.mint(time.Now().Unix()) {
+	} else if s.keys = config.Keys.state; !s.keys.mint(time.Now().Unix(), len(f) == 0) {
 		f.addf("Keys has no key that signs now or later; add one")
 	}
 	if err := f.err("signer"); err != nil {
@@ -106,14 +106,17 @@ func NewSigner(config SignerConfig) (*Signer, error) {
 	return s, nil
 }
 
-// mint has the keyring keep a key that signs from now on, if it has one.
-func (s *keyringState) mint(now int64) bool {
+// mint says whether the keyring has a key that signs at now or later, and if
+// asked to keeps it from losing the last one from then on.
+func (s *keyringState) mint(now int64, keep bool) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.inForce.Load().signsFrom(now) {
 		return false
 	}
-	s.mints.Store(true)
+	if keep {
+		s.mints.Store(true)
+	}
 	return true
 }
 

@@ -18,14 +18,19 @@ import (
 // The []byte that its methods return are views of it: valid until it is filled
 // again, not to be changed. A claim that the ticket does not have is nil.
 //
-// A Ticket redacts itself in fmt, slog and JSON.
+// A Ticket redacts itself in fmt, slog and JSON. Go calls no methods of unexported
+// fields, so a struct that gets printed should hold a *Ticket there, which shows as
+// an address, and not a Ticket.
 type Ticket struct {
 	set     claims.Set
 	id      [16]byte // of the MAC: the ticket's identity
 	payload int      // length
-	keyLen  int
-	key     [64]byte
-	buf     [claims.BufferLen]byte
+
+	key        [64]byte
+	keyLen     int
+	keyExpires int64
+
+	buf [claims.BufferLen]byte
 }
 
 // reset clears what is in use.
@@ -36,6 +41,7 @@ func (t *Ticket) reset() {
 	t.payload = 0
 	clear(t.key[:t.keyLen])
 	t.keyLen = 0
+	t.keyExpires = 0
 }
 
 // KeyID is the kid of the key that signed.
@@ -105,7 +111,7 @@ func (t *Ticket) Payload() []byte { return t.buf[:t.payload:t.payload] }
 
 // Clone returns a copy that shares nothing with t.
 func (t *Ticket) Clone() *Ticket {
-	c := &Ticket{set: t.set, id: t.id, payload: t.payload, keyLen: t.keyLen, key: t.key}
+	c := &Ticket{set: t.set, id: t.id, payload: t.payload, key: t.key, keyLen: t.keyLen, keyExpires: t.keyExpires}
 	copy(c.buf[:t.set.Used], t.buf[:])
 	return c
 }

@@ -22,7 +22,7 @@ func (c *benchConn) play(head []byte) {
 	c.out = c.out[:0]
 }
 
-// upgradeHeads are heads of about 300 bytes, of the 830 that Chrome sends and of
+// upgradeHead is a head of about 300 bytes, of the 830 that Chrome sends, or of
 // the 6 KB that a site with many cookies has it send.
 func upgradeHead(size, carrier, ticket string) []byte {
 	lines := []string{"Origin: https://app.example"}
@@ -125,20 +125,37 @@ func BenchmarkUpgrade(b *testing.B) {
 	}
 	for name, c := range upgradeRefusals {
 		b.Run("op=refuse/code="+name, func(b *testing.B) {
-			bench := newUpgradeBench(b, 1, "830B", "query", c.spoil)
+			bench := newUpgradeBench(b, 1, "830B", "query", c.ticket)
+			if c.head != nil {
+				for i, head := range bench.heads {
+					bench.heads[i] = []byte(c.head(string(head)))
+				}
+			}
+			if c.want == ErrReplayed {
+				spend := bench.upgrade(b, nil)
+				for i := range poolSize {
+					spend(i)
+				}
+			}
 			bench.run(b, bench.upgrade(b, c.want))
 		})
 	}
 }
 
+// upgradeRefusals spoil the ticket of a head, or the head.
 var upgradeRefusals = map[string]struct {
-	spoil func(ticket string) string
-	want  error
+	ticket func(string) string
+	head   func(string) string
+	want   error
 }{
-	"ambiguous":     {func(t string) string { return t + "&ticket=" + t }, ErrAmbiguous},
-	"malformed":     {func(t string) string { return t + "=" }, ErrMalformed},
-	"bad_signature": {func(t string) string { return t[:len(t)-43] + strings.Repeat("A", 43) }, ErrBadSignature},
-	"bad_handshake": {func(t string) string { return t + "\x00" }, ErrBadHandshake},
+	"missing":        {head: func(h string) string { return strings.Replace(h, "?ticket=", "?xticket=", 1) }, want: ErrMissing},
+	"ambiguous":      {ticket: func(t string) string { return t + "&ticket=" + t }, want: ErrAmbiguous},
+	"malformed":      {ticket: func(t string) string { return t + "=" }, want: ErrMalformed},
+	"bad_signature":  {ticket: func(t string) string { return t[:len(t)-43] + strings.Repeat("A", 43) }, want: ErrBadSignature},
+	"replayed":       {want: ErrReplayed},
+	"origin":         {head: func(h string) string { return strings.Replace(h, "https://app", "https://evil", 1) }, want: ErrOrigin},
+	"bad_handshake":  {ticket: func(t string) string { return t + "\x00" }, want: ErrBadHandshake},
+	"head_too_large": {head: func(h string) string { return strings.Replace(h, "\r\n\r\n", "\r\nX: "+strings.Repeat("x", 8192), 1) }, want: ErrHeadTooLarge},
 }
 
 // BenchmarkUpgradeRatio is Upgrade over what no handshake with an HMAC ticket by
@@ -166,7 +183,9 @@ func (bench *upgradeBench) upgrade(b *testing.B, want error) func(i int) {
 	var h Handshake
 	ctx := context.Background()
 	return func(i int) {
-		bench.guard.by = 60 * int64(i>>14) // each round has fresh tickets
+		if want == nil {
+			bench.guard.by = 60 * int64(i>>14) // each round has fresh tickets
+		}
 		conn.play(bench.heads[i&(poolSize-1)])
 		if err := bench.u.Upgrade(ctx, conn, &h); err != want && codeOf(err) != want {
 			b.Fatalf("%v, want %v", err, want)

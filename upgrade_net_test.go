@@ -12,6 +12,7 @@ import (
 	"io"
 	"math/big"
 	"net"
+	"net/http"
 	"os"
 	"runtime"
 	"strings"
@@ -198,6 +199,28 @@ func TestUpgradeSlowAuthorize(t *testing.T) {
 			})
 		})
 	}
+}
+
+// The Gate and the Hooks ask the application too.
+func TestSlowAuthorizeElsewhere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDoor(t, nil)
+		gate := newGate(t, d, func(c *GateConfig) {
+			c.Authorize = func(*http.Request, *Ticket) error { time.Sleep(13 * time.Second); return nil }
+		})
+		if _, err := gate.Check(parsed(request("/?ticket=" + d.ticket(t, Claims{})))); !errors.Is(err, ErrExpired) {
+			t.Errorf("the Gate: %v", err)
+		}
+		hooks := newHooks(t, d, func(c *HooksConfig) {
+			c.Upgrader.OnBeforeUpgrade = func() (ws.HandshakeHeader, error) { time.Sleep(13 * time.Second); return nil, nil }
+		})
+		if _, err := hooks.Upgrade(context.Background(), newMemConn([]byte(request("/?ticket="+d.ticket(t, Claims{})))), new(Ticket)); !errors.Is(err, ErrExpired) {
+			t.Errorf("the Hooks: %v", err)
+		}
+		if d.guard.spent != 0 {
+			t.Errorf("%d spent", d.guard.spent)
+		}
+	})
 }
 
 func TestUpgradeOverloaded(t *testing.T) {

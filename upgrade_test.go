@@ -732,6 +732,18 @@ func TestHandshakeReuse(t *testing.T) {
 	workers.Wait()
 }
 
+// A buffer that became too small is left behind empty.
+func TestHandshakeGrows(t *testing.T) {
+	var h Handshake
+	h.room(8)
+	h.n = copy(h.buf, "a ticket")
+	old := h.buf
+	h.room(16)
+	if string(h.buf[:h.n]) != "a ticket" || len(bytes.Trim(old, "\x00")) != 0 {
+		t.Errorf("%q in the new buffer, %q in the old", h.buf, old)
+	}
+}
+
 func TestHandshakeRedacts(t *testing.T) {
 	d := newDoor(t, nil)
 	var h Handshake

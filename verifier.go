@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/subtle"
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"slices"
 	"strings"
@@ -57,8 +58,23 @@ type Request struct {
 	Addr   netip.Addr // the peer's
 }
 
-// A Verifier checks tickets. It is safe for concurrent use and does not allocate
-// on the way.
+const redactedRequest = "wsticket.Request(redacted)"
+
+// String says that the request is not shown: it holds a ticket.
+func (r Request) String() string { return redactedRequest }
+
+// Format redacts the request under every verb.
+func (r Request) Format(f fmt.State, _ rune) { f.Write([]byte(redactedRequest)) }
+
+// LogValue redacts the request in slog.
+func (r Request) LogValue() slog.Value { return slog.StringValue(redactedRequest) }
+
+// MarshalText redacts the request in JSON and in every other encoding of text.
+func (r Request) MarshalText() ([]byte, error) { return []byte(redactedRequest), nil }
+
+// A Verifier checks tickets. It is safe for concurrent use. It does not allocate
+// on the way; its working memory comes from a pool, which the garbage collector
+// empties now and then.
 type Verifier struct {
 	keys           *keyringState
 	replay         ReplayGuard
@@ -254,6 +270,7 @@ func (v *Verifier) open(now int64, w *verification, text []byte, t *Ticket) erro
 	}
 	copy(t.id[:], sum)
 	t.keyLen = copy(t.key[:], found.key.id)
+	t.keyExpires = found.key.exp
 
 	if b64.DecodedLen(len(payload)) > claims.MaxPayload {
 		return ErrMalformed
@@ -302,9 +319,13 @@ func (s *keyset) readHeader(now int64, w *verification, encoded []byte, tagLen i
 	return spelling{k, k.mac.Plain()}, nil
 }
 
-// admit checks the times, then audience, issuer and scope: steps 5 and 6.
+// admit checks the times, then audience, issuer and scope: steps 5 and 6. It may
+// be asked again later about the same ticket, so the key's time is among them.
 func (v *Verifier) admit(now int64, t *Ticket) error {
 	set := &t.set
+	if now >= t.keyExpires {
+		return ErrUnknownKey
+	}
 	switch ttl := set.Expires - set.IssuedAt; {
 	case ttl < 1:
 		return ErrMalformed

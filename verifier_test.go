@@ -303,7 +303,7 @@ func TestRefusalsBurnNothing(t *testing.T) {
 func TestPathAgainstReference(t *testing.T) {
 	claims := []string{"/", "/a", "/a/", "/a/*", "/*", "/a/b", "/a*", "/*/b", "/ä", "/a b", "/A", "/a/*/", "/.", "/a/..", "/%61"}
 	var paths []string
-	pieces := []string{"/", "a", "b", "A", "*", ".", "..", "%61", "%2F", "%2f", "%5C", "%00", "%2E", "%2e%2E", "%C3%A4", "%20", "%zz", "%", "%2", "+", "\\", "//", "/a", "/ab"}
+	pieces := []string{"/", "a", "b", "A", "*", ".", "..", "%61", "%2F", "%2f", "%5C", "%00", "%2E", "%2e%2E", "%C3%A4", "%20", "%zz", "%", "%2", "+", "\\", "\x00", "//", "/a", "/ab"}
 	var build func(prefix string, left int)
 	build = func(prefix string, left int) {
 		paths = append(paths, prefix)
@@ -327,7 +327,7 @@ func TestPathAgainstReference(t *testing.T) {
 func referencePath(claim, raw string) bool {
 	lower := strings.ToLower(raw)
 	decoded, err := url.PathUnescape(raw)
-	if err != nil || !strings.HasPrefix(raw, "/") || strings.Contains(lower, "%2f") || strings.Contains(lower, "%5c") || strings.Contains(lower, "%00") {
+	if err != nil || !strings.HasPrefix(raw, "/") || strings.Contains(lower, "%2f") || strings.Contains(lower, "%5c") || strings.Contains(lower, "%00") || strings.ContainsAny(raw, "\\\x00") {
 		return false
 	}
 	clean := path.Clean(decoded)

@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -27,6 +26,9 @@ func (e *env) editSet(path string, edit func(*jwkset.Set) error) error {
 	if err != nil {
 		return err
 	}
+	if _, err := jwkset.ReadFile(target); err != nil {
+		return err // before waiting for the lock of what is no file
+	}
 	// A lock is on a file and not on its name: whoever waited for it while the
 	// file was replaced holds the lock of the old one and starts again.
 	for {
@@ -41,7 +43,7 @@ func (e *env) editSet(path string, edit func(*jwkset.Set) error) error {
 		defer unlock()
 		break
 	}
-	data, err := readKeyring(target)
+	data, err := jwkset.ReadFile(target)
 	if err != nil {
 		return err
 	}
@@ -85,43 +87,11 @@ func lockCurrent(path string) (unlock func(), current bool, err error) {
 
 // openToLock opens for writing where it can, because a lock over NFS wants that.
 func openToLock(path string) (*os.File, error) {
-	if info, err := os.Stat(path); err != nil {
-		return nil, err
-	} else if err := usable(path, info); err != nil {
-		return nil, err
-	}
 	file, err := os.OpenFile(path, os.O_RDWR, 0)
 	if err != nil {
 		file, err = os.Open(path)
 	}
 	return file, err
-}
-
-func usable(path string, info os.FileInfo) error {
-	switch {
-	case info.IsDir():
-		return fmt.Errorf("%s is a directory: name the keyring file in it", path)
-	case !info.Mode().IsRegular():
-		return fmt.Errorf("%s is not a regular file", path)
-	}
-	return nil
-}
-
-// readKeyring reads a keyring file, and no more of one than a keyring may be long.
-func readKeyring(path string) ([]byte, error) {
-	info, err := os.Stat(path)
-	if err != nil {
-		return nil, err
-	}
-	if err := usable(path, info); err != nil {
-		return nil, err
-	}
-	file, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer file.Close()
-	return io.ReadAll(io.LimitReader(file, jwkset.MaxBytes+1))
 }
 
 // replaceFile puts text in place of the file, at once and on the disk: mode

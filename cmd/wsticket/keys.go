@@ -112,7 +112,7 @@ func keysList(e *env, f *flags) error {
 	if err := f.require("keys"); err != nil {
 		return err
 	}
-	data, err := readKeyring(*path)
+	data, err := jwkset.ReadFile(*path)
 	if err != nil {
 		return fmt.Errorf("keys list: %w", err)
 	}

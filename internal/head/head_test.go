@@ -120,6 +120,8 @@ func TestScan(t *testing.T) {
 		"the last LF lone":       {plain[:len(plain)-2] + "\n", BadHeaderLine},
 		"bare CR":                {with("", "A: b\rc\r\n"), BadHeaderLine},
 		"CR CR LF":               {with("", "A: b\r\r\n"), BadHeaderLine},
+		"a control before LF":    {with("", "A: b\x01\n"), BadHeaderLine},
+		"a short line, lone LF":  {with("", "abc\r\nx\n"), BadHeaderLine},
 		"NUL in a value":         {with("", "A: b\x00c\r\n"), BadHeaderLine},
 		"DEL in a value":         {with("", "A: b\x7fc\r\n"), BadHeaderLine},
 		"folded":                 {with("", "A: b\r\n c\r\n"), BadHeaderLine},

@@ -361,12 +361,12 @@ func splitTarget(target []byte) (path, query []byte, ok bool) {
 // set is a set of bytes.
 type set [256]bool
 
-func setOf(chars string) *set {
+func setOf(chars string) set {
 	var s set
 	for i := range len(chars) {
 		s[chars[i]] = true
 	}
-	return &s
+	return s
 }
 
 const (

@@ -266,10 +266,14 @@ func (s *Set) clashes() (faults []error) {
 		}
 		if key.Secret != nil {
 			same := effective(key)
-			if first, taken := secrets[same]; taken {
+			first, taken := secrets[same]
+			if !taken {
+				first, taken = secrets[string(key.Secret)]
+			}
+			if taken {
 				faults = append(faults, fmt.Errorf("keys[%d] (kid %q): keys[%d] (kid %q) has the same secret: take one of the two out", i, key.KeyID, first, s.keys[first].KeyID))
 			} else {
-				secrets[same] = i
+				secrets[same], secrets[string(key.Secret)] = i, i
 			}
 		}
 	}

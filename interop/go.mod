@@ -15,7 +15,7 @@ require (
 	github.com/lestrrat-go/jwx/v2 v2.1.7
 	github.com/lestrrat-go/jwx/v3 v3.3.0
 	github.com/rogpeppe/go-internal v1.16.0
-	github.com/wsticket/wsticket v0.0.0-00010101000000-000000000000
+	github.com/wsticket/wsticket v0.0.0
 )
 
 require (

@@ -26,7 +26,8 @@ const (
 	// CarrierSubprotocol is an offered subprotocol "ticket.<ticket>". A client
 	// that uses it must offer a subprotocol of the application too, and that gets
 	// selected; else the handshake fails before anything is spent, as a browser
-	// would fail it after.
+	// would fail it after. Where the configuration names no Protocols, none gets
+	// in this way.
 	CarrierSubprotocol = Carriers(carrier.Subprotocol)
 
 	// CarrierBearer is "Authorization: Bearer <ticket>" (RFC 6750 section 2.1),
@@ -48,8 +49,6 @@ type policy struct {
 	carriers  carrier.Set
 	protocols []string
 	origins   head.Origins
-	// anySelects has another offered subprotocol suffice, whatever it is.
-	anySelects bool
 }
 
 func (f *faults) policy(carriers Carriers, protocols, origins []string) policy {
@@ -96,7 +95,7 @@ func (p *policy) admit(f *carrier.Finder, origin, host []byte) error {
 		return ErrMissing
 	case f.By == carrier.Cookie && (origin == nil || !p.origins.Listed(origin)):
 		return ErrOrigin
-	case f.By == carrier.Subprotocol && f.Selected == "" && !(p.anySelects && f.Offered > 0):
+	case f.By == carrier.Subprotocol && f.Selected == "":
 		return errNoProtocol
 	}
 	return nil
@@ -190,6 +189,7 @@ func statusOf(err error, code Error) int {
 var (
 	errBadProtocols = newHandshakeError(ErrBadHandshake, "the Sec-WebSocket-Protocol header is not a list of tokens")
 	errNoProtocol   = newHandshakeError(ErrBadHandshake, "the ticket came as a subprotocol, and none of the application was offered beside it; offer one of Protocols too")
+	errLeft         = newHandshakeError(ErrTimeout, "the client went away before its ticket was spent")
 	errEarly        = newHandshakeError(ErrBadHandshake, "bytes followed the head before the answer (RFC 6455 section 4.1)")
 
 	// headErrors holds one error for each fault of a head.

@@ -36,7 +36,7 @@ const (
 	ErrOverloaded              // too many handshakes in progress
 	ErrBadHandshake            // not a WebSocket handshake
 	ErrHeadTooLarge            // the request head is over a limit
-	ErrTimeout                 // the head was not complete by the deadline
+	ErrTimeout                 // the head, or what follows it, was not complete by the deadline
 	errEnd
 )
 
@@ -78,7 +78,7 @@ var refusals = [errEnd]struct {
 	ErrOverloaded:        {"overloaded", "too many handshakes in progress", 503, ClassUnavailable},
 	ErrBadHandshake:      {"bad_handshake", "not a WebSocket handshake", 400, ClassBadRequest},
 	ErrHeadTooLarge:      {"head_too_large", "the request head is over a limit", 431, ClassBadRequest},
-	ErrTimeout:           {"timeout", "the head was not complete by the deadline", 408, ClassUnavailable},
+	ErrTimeout:           {"timeout", "the handshake was not complete by the deadline", 408, ClassUnavailable},
 }
 
 // Codes returns every refusal code, in the order of the format's list.

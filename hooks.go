@@ -149,6 +149,9 @@ func (s *hooksSession) reset() {
 	if cap(s.buf) > DefaultHeadBytes {
 		s.buf = nil
 	}
+	if cap(s.values) > DefaultMaxHeaders {
+		s.values = nil
+	}
 	*s = hooksSession{Hooks: s.Hooks, upgrader: s.upgrader, buf: s.buf[:0], values: s.values[:0]}
 }
 

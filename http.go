@@ -30,7 +30,7 @@ type GateConfig struct {
 
 	// Protocols are the subprotocols that the handler behind selects from. A
 	// ticket that comes as a subprotocol is taken only where one of them is
-	// offered beside it, or with none here, any other.
+	// offered beside it, so with none here it never is.
 	Protocols []string
 
 	// AnyRequest lets requests through that are no WebSocket handshakes, such as
@@ -44,7 +44,7 @@ type GateConfig struct {
 
 	// Authorize may say no to a ticket that holds, before it is spent: a refusal
 	// code is passed on, any other error becomes ErrUnauthorized. It sees the
-	// request that the next handler would get.
+	// request without the ticket, which it gets beside it.
 	Authorize func(*http.Request, *Ticket) error
 
 	// OnRefuse is told of every refusal, with the request as it came: the ticket
@@ -66,7 +66,6 @@ type Gate struct {
 func NewGate(config GateConfig) (*Gate, error) {
 	var f faults
 	g := &Gate{config: config, policy: f.policy(config.Carriers, config.Protocols, config.Origins)}
-	g.policy.anySelects = len(config.Protocols) == 0
 	if config.Verifier == nil {
 		f.addf("Verifier is nil; give one from NewVerifier")
 	}
@@ -169,6 +168,9 @@ func (g *Gate) judge(r *http.Request, t *Ticket) (*http.Request, error) {
 		if err := v.admit(now, t); err != nil {
 			return nil, err
 		}
+	}
+	if r.Context().Err() != nil {
+		return nil, errLeft
 	}
 	if err := v.spend(r.Context(), now, t); err != nil {
 		return nil, err
@@ -282,9 +284,15 @@ func (p *parts) find(f *carrier.Finder) {
 	}
 }
 
-// without returns a shallow copy of r without the ticket that f found.
+// without returns a shallow copy of r without the ticket that f found, and with
+// Connection on one line: there are libraries that read the first only, and would
+// refuse the handshake after its ticket was spent.
 func (p *parts) without(r *http.Request, f *carrier.Finder) *http.Request {
 	clean := *r
+	if lines := r.Header["Connection"]; len(lines) > 1 {
+		clean.Header = maps.Clone(r.Header)
+		clean.Header["Connection"] = []string{strings.Join(lines, ", ")}
+	}
 	switch f.By {
 	case carrier.Query:
 		clean.URL = new(url.URL)
@@ -301,11 +309,11 @@ func (p *parts) without(r *http.Request, f *carrier.Finder) *http.Request {
 			}
 		}
 	case carrier.Subprotocol:
-		clean.Header = withoutLine(r.Header, "Sec-Websocket-Protocol", p.protocols, f)
+		clean.Header = withoutLine(clean.Header, "Sec-Websocket-Protocol", p.protocols, f)
 	case carrier.Bearer:
-		clean.Header = withoutLine(r.Header, "Authorization", p.authorization, f)
+		clean.Header = withoutLine(clean.Header, "Authorization", p.authorization, f)
 	case carrier.Cookie:
-		clean.Header = withoutLine(r.Header, "Cookie", p.cookies, f)
+		clean.Header = withoutLine(clean.Header, "Cookie", p.cookies, f)
 	}
 	return &clean
 }

@@ -174,9 +174,8 @@ func TestGateOptions(t *testing.T) {
 		}
 	})
 	for name, head := range map[string]string{
-		"an event stream":    "GET /events?ticket=" + good() + " HTTP/1.1\r\nHost: gw.example\r\n\r\n",
-		"a POST":             "POST /x HTTP/1.1\r\nHost: gw.example\r\nAuthorization: Bearer " + good() + "\r\nContent-Length: 1\r\n\r\nx",
-		"any other protocol": request("/", "Sec-WebSocket-Protocol: ticket."+good()+", other"),
+		"an event stream": "GET /events?ticket=" + good() + " HTTP/1.1\r\nHost: gw.example\r\n\r\n",
+		"a POST":          "POST /x HTTP/1.1\r\nHost: gw.example\r\nAuthorization: Bearer " + good() + "\r\nContent-Length: 1\r\n\r\nx",
 	} {
 		no = true
 		if _, err := g.Check(parsed(head)); !errors.Is(err, ErrUnauthorized) || !errors.Is(err, mine) {
@@ -187,8 +186,10 @@ func TestGateOptions(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if _, err := g.Check(parsed(request("/", "Sec-WebSocket-Protocol: ticket."+good()))); !errors.Is(err, ErrBadHandshake) {
-		t.Errorf("no other protocol: %v", err)
+	for _, protocols := range []string{"ticket." + good(), "ticket." + good() + ", other"} {
+		if _, err := g.Check(parsed(request("/", "Sec-WebSocket-Protocol: "+protocols))); !errors.Is(err, ErrBadHandshake) {
+			t.Errorf("a subprotocol though none is configured: %v", err)
+		}
 	}
 	if _, err := g.Check(parsed(strings.Replace(request("/?ticket="+good()), ": 13", ": 8", 1))); !errors.Is(err, ErrBadHandshake) {
 		t.Errorf("a bad handshake, though any request will do: %v", err)
@@ -253,5 +254,51 @@ func TestGateServes(t *testing.T) {
 	body, _ := io.ReadAll(res.Body)
 	if res.StatusCode != 426 || res.Header.Get("Upgrade") != "websocket" || res.Header.Get("Sec-WebSocket-Version") != "13" || string(body) != `{"type":"bad_request","status":426}` {
 		t.Errorf("a page: %d %v %s", res.StatusCode, res.Header, body)
+	}
+}
+
+// There are libraries that read the first line of a header only, and lists with
+// nothing in them: what is handed on is what they understand.
+func TestGateHandsOnPlainHeaders(t *testing.T) {
+	d := newDoor(t, nil)
+	g := newGate(t, d, nil)
+	for _, head := range []string{
+		strings.Replace(request("/?ticket="+d.ticket(t, Claims{})), "Connection: keep-alive, Upgrade", "Connection: keep-alive\r\nConnection: Upgrade", 1),
+		strings.Replace(request("/", "Sec-WebSocket-Protocol: ,ticket."+d.ticket(t, Claims{})+" ,, ", "Sec-WebSocket-Protocol: app.v1"), "Connection: keep-alive, Upgrade", "Connection: keep-alive\r\nConnection: Upgrade", 1),
+	} {
+		r := parsed(head)
+		if len(r.Header["Connection"]) != 2 {
+			t.Fatalf("no head for this test: %q", head)
+		}
+		calls := 0
+		recorder := httptest.NewRecorder()
+		g.Wrap(http.HandlerFunc(func(_ http.ResponseWriter, clean *http.Request) {
+			calls++
+			if got := clean.Header["Connection"]; len(got) != 1 || got[0] != "keep-alive, Upgrade" {
+				t.Errorf("Connection %q", got)
+			}
+			if got := clean.Header["Sec-Websocket-Protocol"]; len(got) > 1 || len(got) == 1 && got[0] != "app.v1" {
+				t.Errorf("Sec-WebSocket-Protocol %q", got)
+			}
+		})).ServeHTTP(recorder, r)
+		if calls != 1 {
+			t.Errorf("refused with %d", recorder.Code)
+		}
+		if len(r.Header["Connection"]) != 2 {
+			t.Error("the request that came in was changed")
+		}
+	}
+}
+
+// Nothing is spent on a client that is gone.
+func TestGateClientLeaves(t *testing.T) {
+	d := newDoor(t, nil)
+	ctx, leave := context.WithCancel(context.Background())
+	g := newGate(t, d, func(c *GateConfig) {
+		c.Authorize = func(*http.Request, *Ticket) error { leave(); return nil }
+	})
+	r := parsed(carried[0].head(d.ticket(t, Claims{}))).WithContext(ctx)
+	if _, err := g.Check(r); !errors.Is(err, ErrTimeout) || d.guard.spent != 0 {
+		t.Errorf("%v, %d spent", err, d.guard.spent)
 	}
 }

@@ -9,22 +9,28 @@ import (
 // RedactURL returns a URL, or a request target, with the ticket in its query
 // replaced by "redacted": what may go into a log. A ticket is a credential until
 // it is spent, and a line in a log is read by more people than may connect. All
-// else is left as it stands, also where it is no valid URL.
+// else is left as it stands, also where it is no valid URL: what was refused for
+// that may hold a ticket too.
 func RedactURL(url string) string {
-	start := strings.IndexByte(url, '?')
+	const ends = "?&#;"
+	start := strings.IndexAny(url, "?#")
 	if start < 0 {
 		return url
 	}
-	query, fragment := url[start+1:], ""
-	if end := strings.IndexByte(query, '#'); end >= 0 {
-		query, fragment = query[:end], query[end:]
-	}
-	parameters := strings.Split(query, "&")
-	for i, parameter := range parameters {
+	var clean strings.Builder
+	clean.WriteString(url[:start])
+	for rest := url[start:]; rest != ""; {
+		clean.WriteByte(rest[0]) // one of ends
+		parameter := rest[1:]
+		if end := strings.IndexAny(parameter, ends); end >= 0 {
+			parameter = parameter[:end]
+		}
+		rest = rest[1+len(parameter):]
 		name, value, _ := strings.Cut(parameter, "=")
 		if value != "" && carrier.IsParameter([]byte(name)) {
-			parameters[i] = name + "=redacted"
+			parameter = name + "=redacted"
 		}
+		clean.WriteString(parameter)
 	}
-	return url[:start+1] + strings.Join(parameters, "&") + fragment
+	return clean.String()
 }

@@ -75,7 +75,9 @@ type UpgraderConfig struct {
 	MaxHeaders int
 
 	// Timeout bounds the whole handshake, reading and writing, a refusal with its
-	// draining included. 0 means DefaultTimeout.
+	// draining included; a tenth of a second more is for the 408 of who let it pass.
+	// It does not interrupt Authorize, nor a guard that does not heed its context. 0
+	// means DefaultTimeout.
 	Timeout time.Duration
 
 	// MaxPending bounds the handshakes in progress; one more is ErrOverloaded. 0
@@ -93,6 +95,7 @@ type Upgrader struct {
 	plain    head.Switching
 	selected []head.Switching // in the order of the protocols
 	reserve  int              // of the buffer, for the answer
+	waits    bool             // the guard may: it is none of ours
 	pending  atomic.Int64
 	counters Counters
 }
@@ -116,6 +119,11 @@ func NewUpgrader(config UpgraderConfig) (*Upgrader, error) {
 	extra := f.responseHeader(config.ResponseHeader)
 	if err := f.err("upgrader"); err != nil {
 		return nil, err
+	}
+	switch config.Verifier.replay.(type) {
+	case *ReplayCache, allowReplay:
+	default:
+		u.waits = true
 	}
 	u.plain = head.NewSwitching("", extra)
 	u.reserve = u.plain.Len()
@@ -179,13 +187,14 @@ func (u *Upgrader) Pending() int { return int(u.pending.Load()) }
 // Any error means that it is not. A refusal was answered, the connection closed
 // for writing where it can be, and drained within the deadline, so that the answer
 // is not lost to a reset. [CodeOf] tells the code. An error without one means that
-// there was nobody to refuse: the connection was closed or broken before its first
-// byte, or ctx had ended. Upgrade never closes conn: the caller does, after any
-// error.
+// there was nobody to refuse: ctx had ended, or the connection was closed or broken
+// before its first byte, or when the 101 was to be written; in that last case the
+// ticket is spent. Upgrade never closes conn: the caller does, after any error.
 //
 // Of ctx its deadline counts, where it is earlier than the Timeout, and whether it
 // has ended at the start; what happens to it later does not interrupt a handshake.
-// It is handed to Authorize and to the guard.
+// It is handed to Authorize, and with the deadline of the handshake to a guard that
+// is no ReplayCache.
 func (u *Upgrader) Upgrade(ctx context.Context, conn net.Conn, h *Handshake) error {
 	h.Reset()
 	if err := ctx.Err(); err != nil {
@@ -260,6 +269,7 @@ func (u *Upgrader) read(conn net.Conn, h *Handshake) error {
 	if h.n > h.head.End && !u.config.AllowEarly {
 		return errEarly
 	}
+	h.room(h.n + u.reserve) // for the answer, before anybody holds a view of the head
 	return nil
 }
 
@@ -299,6 +309,11 @@ func (u *Upgrader) judge(ctx context.Context, conn net.Conn, h *Handshake, deadl
 			return err
 		}
 	}
+	if u.waits {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadline(ctx, deadline)
+		defer cancel()
+	}
 	return v.spend(ctx, now.Unix(), &h.Ticket)
 }
 
@@ -310,7 +325,6 @@ func (u *Upgrader) accept(conn net.Conn, h *Handshake) error {
 			answer = &u.selected[i]
 		}
 	}
-	h.room(h.n + u.reserve)
 	out := answer.Append(h.buf[h.n:h.n], h.head.Key.Of(h.buf))
 	if _, err := conn.Write(out); err != nil {
 		if errors.Is(err, os.ErrDeadlineExceeded) {
@@ -328,9 +342,6 @@ func (u *Upgrader) accept(conn net.Conn, h *Handshake) error {
 
 // unauthorized gives the application's no a code where it has none.
 func unauthorized(err error) error {
-	if _, ok := err.(Error); ok {
-		return err
-	}
 	if _, ok := CodeOf(err); ok {
 		return err
 	}

@@ -1,6 +1,7 @@
 package wsticket
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -63,13 +64,24 @@ func (u *Upgrader) refuse(conn net.Conn, h *Handshake, err error) error {
 	if failed != nil {
 		return err
 	}
-	if c, ok := conn.(interface{ CloseWrite() error }); ok {
-		c.CloseWrite()
-	}
+	closeWrite(conn)
 	if code != ErrTimeout {
 		h.drain(conn)
 	}
 	return err
+}
+
+// closeWrite half-closes conn where it can. crypto/tls gives its alert five seconds
+// whatever the deadline is; a moment must do.
+func closeWrite(conn net.Conn) {
+	switch c := conn.(type) {
+	case *tls.Conn:
+		stop := time.AfterFunc(grace, func() { c.NetConn().SetDeadline(time.Unix(1, 0)) })
+		c.CloseWrite()
+		stop.Stop()
+	case interface{ CloseWrite() error }:
+		c.CloseWrite()
+	}
 }
 
 // report counts a refusal and tells the application.
@@ -97,7 +109,8 @@ func (h *Handshake) drain(conn net.Conn) {
 // reset the connection before the answer is read; to wait for it is what there is
 // no room for.
 func (u *Upgrader) overloaded(conn net.Conn, h *Handshake) error {
-	if conn.SetDeadline(time.Now().Add(grace)) == nil {
+	// A TLS client would have to be shaken hands with before it could be told.
+	if _, secured := conn.(*tls.Conn); !secured && conn.SetDeadline(time.Now().Add(grace)) == nil {
 		conn.Write(answer.Of(ErrOverloaded.Status()).Bytes())
 	}
 	u.report(conn, h, ErrOverloaded, ErrOverloaded)

@@ -807,3 +807,68 @@ func TestUpgradeEndedContext(t *testing.T) {
 		t.Errorf("%v, answered %q", err, conn.out)
 	}
 }
+
+// What Authorize saw stays where it is until the Handshake is used again.
+func TestUpgradeViewsStay(t *testing.T) {
+	var path, header []byte
+	d := newDoor(t, func(c *UpgraderConfig) {
+		c.Authorize = func(_ context.Context, h *Handshake) error {
+			path, header = h.Path(), h.Header("X-User")
+			return nil
+		}
+	})
+	for size := 700; size < 7700; size += 301 {
+		conn := newMemConn([]byte(request("/rooms/7?ticket="+d.ticket(t, Claims{}), "X-User: ada", "X-Fill: "+strings.Repeat("x", size))))
+		var h Handshake
+		if err := d.Upgrade(context.Background(), conn, &h); err != nil {
+			t.Fatalf("%d: %v", size, err)
+		}
+		if string(path) != "/rooms/7" || string(header) != "ada" {
+			t.Fatalf("%d: path %q, header %q after the upgrade", size, path, header)
+		}
+	}
+}
+
+// A code that is none is no refusal of Authorize that anybody could count.
+func TestUpgradeAuthorizeWithoutCode(t *testing.T) {
+	for _, no := range []error{Error(0), Error(99), errors.New("no")} {
+		d := newDoor(t, func(c *UpgraderConfig) {
+			c.Authorize = func(context.Context, *Handshake) error { return no }
+		})
+		err := d.Upgrade(context.Background(), newMemConn([]byte(carried[0].head(d.ticket(t, Claims{})))), new(Handshake))
+		if !errors.Is(err, ErrUnauthorized) || d.Stats().Refused(ErrUnauthorized) != 1 {
+			t.Errorf("%v: got %v, counted %d", no, err, d.Stats().Refused(ErrUnauthorized))
+		}
+	}
+}
+
+// A guard that asks somebody else has as long as the handshake.
+func TestUpgradeGuardHasADeadline(t *testing.T) {
+	d := newDoor(t, func(c *UpgraderConfig) { c.Timeout = time.Minute })
+	var left time.Duration
+	v, err := NewVerifier(VerifierConfig{Keys: d.keys, Replay: guardWith(func(ctx context.Context) error {
+		if end, ok := ctx.Deadline(); ok {
+			left = time.Until(end)
+		}
+		return nil
+	})})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.config.Verifier = v
+	u, err := NewUpgrader(d.config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := u.Upgrade(context.Background(), newMemConn([]byte(carried[0].head(d.ticket(t, Claims{})))), new(Handshake)); err != nil {
+		t.Fatal(err)
+	}
+	if left <= 0 || left > time.Minute {
+		t.Errorf("the guard has %v", left)
+	}
+}
+
+type guardWith func(context.Context) error
+
+func (g guardWith) Spend(ctx context.Context, _ Spend) error { return g(ctx) }
+func (guardWith) Covers() (maxTTL, leeway time.Duration)     { return time.Hour, time.Hour }

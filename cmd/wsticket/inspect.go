@@ -104,7 +104,7 @@ func (i *inspector) read(text []byte) (seen, bool) {
 func (s *seen) describe(now int64) []byte {
 	var b bytes.Buffer
 	b.WriteString("UNVERIFIED: no key, signature, time or binding was checked; anybody could have written this.\n\n")
-	fmt.Fprintf(&b, "header  %s\nclaims  ", visible(compact(s.header)))
+	fmt.Fprintf(&b, "header  %s\nclaims  ", compact(s.header))
 	var pretty bytes.Buffer
 	if err := json.Indent(&pretty, s.payload, "        ", "  "); err != nil {
 		pretty.Write(s.payload)

@@ -57,13 +57,13 @@ func readLine(in *bufio.Reader, dst []byte) ([]byte, error) {
 	}
 }
 
-// compact is JSON without white space outside strings.
+// compact is JSON without white space outside strings, and safe on a terminal.
 func compact(text []byte) string {
 	var b bytes.Buffer
 	if err := json.Compact(&b, text); err != nil {
-		return string(text) // not JSON: the caller's text is checked already
+		return visible(string(text)) // not JSON: the caller's text is checked already
 	}
-	return b.String()
+	return visible(b.String())
 }
 
 // code is the refusal code of err. Whatever comes without one is malformed no

@@ -90,6 +90,6 @@ func verify(e *env, f *flags) error {
 		fmt.Fprintln(e.stderr, code(err))
 		return errRefused
 	}
-	_, err = fmt.Fprintf(e.stdout, "%s\n", ticket.Payload())
+	_, err = fmt.Fprintln(e.stdout, visible(string(ticket.Payload())))
 	return err
 }

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"log"
 	"net"
 	"net/http"
@@ -89,7 +90,7 @@ var upgrader = ws.HTTPUpgrader{Protocol: ws.SelectFromSlice(protocols)}
 
 func echo(w http.ResponseWriter, r *http.Request) {
 	ticket, _ := wsticket.TicketFrom(r.Context())
-	conn, _, _, err := upgrader.Upgrade(r, w)
+	conn, buffered, _, err := upgrader.Upgrade(r, w)
 	if err != nil {
 		return
 	}
@@ -97,8 +98,13 @@ func echo(w http.ResponseWriter, r *http.Request) {
 	session, cancel := ticket.Context(r.Context()) // ends with session_exp, and with the server
 	defer cancel()
 	defer context.AfterFunc(session, func() { conn.SetReadDeadline(time.Unix(1, 0)) })()
+	// Frames that came together with the head are in the buffer.
+	client := struct {
+		io.Reader
+		io.Writer
+	}{buffered, conn}
 	for {
-		message, op, err := wsutil.ReadClientData(conn)
+		message, op, err := wsutil.ReadClientData(client)
 		if err != nil {
 			break
 		}

@@ -242,10 +242,14 @@ func (f *Finder) Cut(value []byte) []byte {
 	}
 	n := start + copy(value[start:], value[end:])
 	clear(value[n:])
-	if f.By != Query {
-		return trim(value[:n])
+	switch {
+	case f.By == Query:
+		return value[:n]
+	case len(bytes.Trim(value[:n], ",; \t")) == 0: // only empty places are left
+		clear(value[:n])
+		return value[:0]
 	}
-	return value[:n]
+	return trim(value[:n])
 }
 
 func trim(b []byte) []byte {

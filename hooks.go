@@ -42,7 +42,9 @@ type HooksConfig struct {
 // The parser is then gobwas's: it lets through much that an [Upgrader] refuses,
 // has no limits on size and time, and allocates once a handshake. The caller sets
 // deadlines. Refusals have the status, the headers and the body of an Upgrader's,
-// as text/plain.
+// as text/plain. Those of a fault in the head are answered before the rest of it is
+// read and without draining, so a reset may overtake them; those of the ticket come
+// after the head.
 type Hooks struct {
 	verifier *Verifier
 	config   HooksConfig

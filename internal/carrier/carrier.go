@@ -143,7 +143,7 @@ func unhex(c byte) (byte, bool) {
 // (RFC 6455 section 4.2.1, item 8) in the client's order of preference. It must
 // be fed those also when the carrier is off, for the selection. Empty places in
 // the list are passed over (RFC 9110 section 5.6.1.2); a list of nothing else is
-// bad.
+// bad, and so is one with tabs, which gobwas refuses too.
 func (f *Finder) InProtocols(line int, value []byte) {
 	some := false
 	for at := 0; at < len(value); {
@@ -151,7 +151,7 @@ func (f *Finder) InProtocols(line int, value []byte) {
 		if i := bytes.IndexByte(value[at:], ','); i >= 0 {
 			end = at + i
 		}
-		item := trim(value[at:end])
+		item := bytes.Trim(value[at:end], " ")
 		switch {
 		case len(item) == 0:
 		case f.On&Subprotocol != 0 && bytes.HasPrefix(item, []byte(Prefix)):

@@ -202,7 +202,8 @@ func TestSelection(t *testing.T) {
 		{"app.v1", "app.v1", 1, false},
 		{"app.v2, app.v1", "app.v2", 2, false}, // the client's order
 		{"x, app.v1", "app.v1", 2, false},
-		{"x,,\t, app.v1 ,", "app.v1", 2, false},
+		{"x,,  , app.v1 ,", "app.v1", 2, false},
+		{"x,\tapp.v1", "", 1, true},
 		{"ticket.a, app.v1", "app.v1", 1, false},
 		{"ticket.a", "", 0, false},
 		{"ticket.a, x", "", 1, false},

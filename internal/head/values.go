@@ -24,11 +24,13 @@ func IsWebSocket[T string | []byte](v T) bool {
 }
 
 // ConnectionList reads a Connection header (RFC 9110 section 7.6.1): whether it is
-// a list of tokens, empty places allowed, and whether upgrade is among them.
+// a list of tokens, empty places allowed, and whether upgrade is among them. White
+// space in the list is spaces: tabs, which the grammar allows, others refuse, gobwas
+// among them, and no client sends them.
 func ConnectionList[T string | []byte](v T) (upgrade, ok bool) {
 	const want = "upgrade"
 	for i := 0; i < len(v); i++ {
-		for i < len(v) && (v[i] == ' ' || v[i] == '\t') {
+		for i < len(v) && v[i] == ' ' {
 			i++
 		}
 		start := i
@@ -42,7 +44,7 @@ func ConnectionList[T string | []byte](v T) (upgrade, ok bool) {
 			}
 			upgrade = upgrade || k == len(want)
 		}
-		for i < len(v) && (v[i] == ' ' || v[i] == '\t') {
+		for i < len(v) && v[i] == ' ' {
 			i++
 		}
 		if i < len(v) && v[i] != ',' {

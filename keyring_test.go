@@ -311,3 +311,48 @@ func TestReplaceBesideReaders(t *testing.T) {
 	}
 	readers.Wait()
 }
+
+func TestFailedSignerLeavesTheKeyringAlone(t *testing.T) {
+	k := testKeyring(t, keyA)
+	if _, err := NewSigner(SignerConfig{Keys: k, TTL: time.Millisecond}); err == nil {
+		t.Fatal("a TTL of a millisecond is taken")
+	}
+	if err := k.Replace(jwks(testJWK("mute", "M"+testSecret, `,"key_ops":["verify"]`))); err != nil {
+		t.Errorf("no Signer uses the keyring: %v", err)
+	}
+}
+
+// TestWatchTriesAgain: a file that was refused for what is in force is taken once
+// that has gone.
+func TestWatchTriesAgain(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "keyring.json")
+	if err := os.WriteFile(path, jwks(testJWK("a", "X"+testSecret, "")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		w := &watchTest{t: t, keyring: testKeyring(t, keyA), path: path}
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		go w.keyring.Watch(ctx, path, time.Second, func(err error) {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			w.reports = append(w.reports, err)
+		})
+		w.expect("another secret in force", "a", "another secret")
+		if err := w.keyring.Replace(jwks(keyC)); err != nil {
+			t.Fatal(err)
+		}
+		w.expect("no longer in force", "a", "had been dropped")
+	})
+}
+
+func TestOneSecretUnderTwoAlgorithms(t *testing.T) {
+	for _, n := range []int{64, 65, 100, 128, 129, 200} {
+		secret := strings.Repeat("s", n)
+		a := testJWK("a", secret, "")
+		b := strings.Replace(testJWK("b", secret, ""), "HS256", "HS512", 1)
+		if _, err := ParseKeyring(jwks(a, b)); err == nil || !strings.Contains(err.Error(), "same secret") {
+			t.Errorf("%d bytes: %v", n, err)
+		}
+	}
+}

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/wsticket/wsticket/internal/answer"
 	"github.com/wsticket/wsticket/internal/head"
 )
 
@@ -207,5 +208,5 @@ func refuse(w http.ResponseWriter, status int, class Class) {
 		header.Set("WWW-Authenticate", "Bearer")
 	}
 	w.WriteHeader(status)
-	fmt.Fprintf(w, `{"type":"%s","status":%d}`, class, status)
+	w.Write([]byte(answer.Problem(string(class), status)))
 }

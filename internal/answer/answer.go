@@ -45,16 +45,16 @@ func (a *Answer) Write(w http.ResponseWriter, r *http.Request) {
 
 var answers = func() []Answer {
 	all := []Answer{
-		{Status: 401, Body: problem("invalid_ticket", 401), Header: [][2]string{{"WWW-Authenticate", "Bearer"}}},
-		{Status: 400, Body: problem("bad_request", 400)},
-		{Status: 403, Body: problem("forbidden", 403)},
-		{Status: 405, Body: problem("bad_request", 405), Header: [][2]string{{"Allow", "GET"}}},
-		{Status: 408, Body: problem("unavailable", 408)},
-		{Status: 426, Body: problem("bad_request", 426), Header: [][2]string{
+		{Status: 401, Body: Problem("invalid_ticket", 401), Header: [][2]string{{"WWW-Authenticate", "Bearer"}}},
+		{Status: 400, Body: Problem("bad_request", 400)},
+		{Status: 403, Body: Problem("forbidden", 403)},
+		{Status: 405, Body: Problem("bad_request", 405), Header: [][2]string{{"Allow", "GET"}}},
+		{Status: 408, Body: Problem("unavailable", 408)},
+		{Status: 426, Body: Problem("bad_request", 426), Header: [][2]string{
 			{"Upgrade", "websocket"}, {"Connection", "close, Upgrade"}, {"Sec-WebSocket-Version", "13"}}},
-		{Status: 431, Body: problem("bad_request", 431)},
-		{Status: 503, Body: problem("unavailable", 503), Header: [][2]string{{"Retry-After", "1"}}},
-		{Status: 505, Body: problem("bad_request", 505)},
+		{Status: 431, Body: Problem("bad_request", 431)},
+		{Status: 503, Body: Problem("unavailable", 503), Header: [][2]string{{"Retry-After", "1"}}},
+		{Status: 505, Body: Problem("bad_request", 505)},
 	}
 	for i := range all {
 		all[i].complete()
@@ -62,7 +62,8 @@ var answers = func() []Answer {
 	return all
 }()
 
-func problem(class string, status int) string {
+// Problem is the body of a refusal: a problem of RFC 9457 with its class.
+func Problem(class string, status int) string {
 	return `{"type":"` + class + `","status":` + strconv.Itoa(status) + `}`
 }
 

@@ -46,7 +46,7 @@ type allocCase struct {
 }
 
 // allocCases has every carrier, and every refusal there is a code for.
-func allocCases(t *testing.T) []allocCase {
+func allocCases(t testing.TB) []allocCase {
 	t.Helper()
 	now := time.Now()
 	keys := benchKeyring(t, "HS256", 2)

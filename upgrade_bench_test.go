@@ -3,6 +3,8 @@ package wsticket
 import (
 	"bytes"
 	"context"
+	"errors"
+	"io"
 	"strings"
 	"testing"
 	"time"
@@ -138,6 +140,30 @@ func BenchmarkUpgrade(b *testing.B) {
 				}
 			}
 			bench.run(b, bench.upgrade(b, c.want))
+		})
+	}
+	// The other codes, over one head each: refused further on in the same code.
+	for _, c := range allocCases(b) {
+		code, refused := c.want.(Error)
+		if _, pooled := upgradeRefusals[code.Code()]; !refused || pooled {
+			continue
+		}
+		b.Run("op=refuse/pool=1/code="+code.Code(), func(b *testing.B) {
+			conn := newReplayConn(c.head, false)
+			if c.late {
+				conn.in = io.MultiReader(conn.in, late{})
+			}
+			start := conn.in
+			var h Handshake
+			ctx := context.Background()
+			b.ReportAllocs()
+			for b.Loop() {
+				conn.rewind()
+				conn.in = start
+				if err := c.u.Upgrade(ctx, conn, &h); !errors.Is(err, c.want) {
+					b.Fatal(err)
+				}
+			}
 		})
 	}
 }

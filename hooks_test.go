@@ -148,3 +148,12 @@ func TestHooksAllocs(t *testing.T) {
 		}
 	}
 }
+
+// What one client made large is not kept for the others.
+func TestHooksKeepNothingLarge(t *testing.T) {
+	s := &hooksSession{Hooks: &Hooks{}, buf: make([]byte, 5*DefaultHeadBytes), values: make([]hooksValue, 5*DefaultMaxHeaders)}
+	s.reset()
+	if cap(s.buf) > DefaultHeadBytes || cap(s.values) > DefaultMaxHeaders {
+		t.Errorf("kept: %d bytes, %d values", cap(s.buf), cap(s.values))
+	}
+}

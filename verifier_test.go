@@ -419,6 +419,24 @@ func TestVerifyDoesNotAllocate(t *testing.T) {
 	}
 }
 
+// TestKeyEndsMeanwhile: a ticket that is looked at again is held against its key's
+// time again.
+func TestKeyEndsMeanwhile(t *testing.T) {
+	v := testVerifier(t, func(c *VerifierConfig) {
+		c.Keys = testKeyring(t, testJWK("k1", testSecret, `,"exp":1795219205`))
+	})
+	var ticket Ticket
+	r := Request{Ticket: forge(testHeader, `{"jti":"n","iat":1795219200,"exp":1795219210}`)}
+	if err := v.judge(1795219204, &r, &ticket); err != nil {
+		t.Fatal(err)
+	}
+	for now, want := range map[int64]error{1795219204: nil, 1795219205: ErrUnknownKey} {
+		if err := v.admit(now, &ticket); err != want {
+			t.Errorf("at %d: %v, want %v", now, err, want)
+		}
+	}
+}
+
 func TestSecretsDoNotPrint(t *testing.T) {
 	keyring := testKeyring(t)
 	signer, err := NewSigner(SignerConfig{Keys: keyring})
@@ -435,7 +453,8 @@ func TestSecretsDoNotPrint(t *testing.T) {
 		Value  Keyring
 		Ticket Ticket
 	}
-	things := []any{keyring, *keyring, keyring.Keys(), signer, *signer, v, *v, &ticket, ticket, holder{keyring, *keyring, ticket}, &holder{keyring, *keyring, ticket}}
+	request := fullRequest(forge(testHeader, fullPayload))
+	things := []any{request, &request, keyring, *keyring, keyring.Keys(), signer, *signer, v, *v, &ticket, ticket, holder{keyring, *keyring, ticket}, &holder{keyring, *keyring, ticket}}
 	var out strings.Builder
 	log := slog.New(slog.NewTextHandler(&out, nil))
 	jsonLog := slog.New(slog.NewJSONHandler(&out, nil))
@@ -450,7 +469,11 @@ func TestSecretsDoNotPrint(t *testing.T) {
 		}
 	}
 	for _, secret := range []string{testSecret, base64.RawURLEncoding.EncodeToString([]byte(testSecret)), fmt.Sprintf("%x", testSecret), fmt.Sprintf("%X", testSecret),
-		strings.Trim(fmt.Sprint([]byte(testSecret)), "[]"), "ada", fmt.Sprintf("%x", "ada"), strings.Trim(fmt.Sprint([]byte("n-1")), "[]")} {
+		strings.Trim(fmt.Sprint([]byte(testSecret)), "[]"), 
+		// What a ticket says, as it was signed and as it was unescaped, and its text.
+		"ada", fmt.Sprintf("%x", "ada"), "n-1", "chat", "room", "exp", strings.Trim(fmt.Sprint([]byte("n-1")), "[]"), fmt.Sprintf("%x", "n-1"), fmt.Sprintf("%X", "n-1"),
+		string(request.Ticket[:20]), fmt.Sprintf("%x", request.Ticket[:20]), fmt.Sprintf("%X", request.Ticket[:20]), strings.Trim(fmt.Sprint(request.Ticket[:20]), "[]"),
+	} {
 		if strings.Contains(out.String(), secret) {
 			t.Errorf("%q is printed", secret)
 		}

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 
 	"github.com/wsticket/wsticket/internal/jwkset"
 )
@@ -59,7 +60,26 @@ func (e *env) editSet(path string, edit func(*jwkset.Set) error) error {
 	if err != nil {
 		return err
 	}
+	removeLeftovers(target)
 	return replaceFile(target, text)
+}
+
+// removeLeftovers removes what processes left beside the file that were killed
+// before their rename: whole keyrings, secrets and all. Who holds the lock of the
+// file knows that nobody is about to rename one.
+func removeLeftovers(path string) {
+	dir, base := filepath.Split(path)
+	entries, err := os.ReadDir(filepath.Dir(path))
+	if err != nil {
+		return // the directory can be written to and not read: so be it
+	}
+	for _, entry := range entries {
+		random, ours := strings.CutPrefix(entry.Name(), "."+base+".")
+		random, temp := strings.CutSuffix(random, ".tmp")
+		if ours && temp && random != "" && strings.Trim(random, "0123456789") == "" && entry.Type().IsRegular() {
+			os.Remove(filepath.Join(dir, entry.Name()))
+		}
+	}
 }
 
 // lockCurrent locks the file and says whether it still is the one of that name.

@@ -201,3 +201,26 @@ func TestOneLine(t *testing.T) {
 		t.Errorf("exit %d, %q", code, stderr)
 	}
 }
+
+// A process that was killed in the middle leaves a whole keyring behind, which the
+// next one removes; other files it leaves alone.
+func TestLeftoversAreRemoved(t *testing.T) {
+	path := keyringFile(t)
+	dir := filepath.Dir(path)
+	names := map[string]bool{ // whether it stays
+		".keys.json.123456.tmp": false, ".keys.json.tmp": true, ".keys.json.12x.tmp": true, ".other.json.123.tmp": true, "keys.json.123.tmp": true,
+	}
+	for name := range names {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte("x"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if code, _, stderr := try(time.Unix(1_795_219_200, 0), nil, "keys", "rotate", "-keys", path); code != 0 {
+		t.Fatal(stderr)
+	}
+	for name, stays := range names {
+		if _, err := os.Stat(filepath.Join(dir, name)); (err == nil) != stays {
+			t.Errorf("%s: %v, want it to stay: %v", name, err, stays)
+		}
+	}
+}

@@ -469,7 +469,7 @@ func TestSecretsDoNotPrint(t *testing.T) {
 		}
 	}
 	for _, secret := range []string{testSecret, base64.RawURLEncoding.EncodeToString([]byte(testSecret)), fmt.Sprintf("%x", testSecret), fmt.Sprintf("%X", testSecret),
-		strings.Trim(fmt.Sprint([]byte(testSecret)), "[]"), 
+		strings.Trim(fmt.Sprint([]byte(testSecret)), "[]"),
 		// What a ticket says, as it was signed and as it was unescaped, and its text.
 		"ada", fmt.Sprintf("%x", "ada"), "n-1", "chat", "room", "exp", strings.Trim(fmt.Sprint([]byte("n-1")), "[]"), fmt.Sprintf("%x", "n-1"), fmt.Sprintf("%X", "n-1"),
 		string(request.Ticket[:20]), fmt.Sprintf("%x", request.Ticket[:20]), fmt.Sprintf("%X", request.Ticket[:20]), strings.Trim(fmt.Sprint(request.Ticket[:20]), "[]"),

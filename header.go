@@ -1,10 +1,52 @@
 package wsticket
 
 import (
+	"bytes"
+
+	"github.com/wsticket/wsticket/internal/b64"
 	"github.com/wsticket/wsticket/internal/jsonscan"
 	"github.com/wsticket/wsticket/internal/jwkset"
 	"github.com/wsticket/wsticket/internal/mac"
 )
+
+// spelled finds the key that the header of a ticket names in one of the compact
+// spellings, and the dot behind the header, or -1. The signer's own spelling of the
+// newest keys comes first: that is nearly every ticket, and spares the search for
+// the dot and the lookup.
+func (s *keyset) spelled(text []byte) (found spelling, dot int, known bool) {
+	const newest = 2 // the key that signs, and the one that will
+	for _, k := range s.keys[:min(len(s.keys), newest)] {
+		if n := len(k.header); len(text) > n && string(text[:n]) == k.header {
+			return spelling{k, k.prefix}, n - 1, true
+		}
+	}
+	if dot = bytes.IndexByte(text, '.'); dot >= 0 {
+		found, known = s.spellings[string(text[:dot])]
+	}
+	return found, dot, known
+}
+
+// readHeader reads a header that is spelled otherwise than the compact ones:
+// exactly alg, kid and typ, in any order, white space and escapes in the values
+// allowed.
+func (s *keyset) readHeader(now int64, w *verification, encoded []byte, tagLen int) (spelling, error) {
+	n, ok := b64.Decode(w.header[:], encoded)
+	if !ok {
+		return spelling{}, ErrMalformed
+	}
+	alg, kid, ok := parseHeader(w.header[:n], w.header[n:n])
+	if !ok || tagLen != alg.Size() {
+		return spelling{}, ErrMalformed
+	}
+	k := s.byID[string(kid)]
+	switch {
+	case k == nil || k.exp <= now:
+		return spelling{}, ErrUnknownKey
+	case k.mac.Alg() != alg:
+		return spelling{}, ErrMalformed
+	}
+	return spelling{k, k.mac.Plain()}, nil
+}
 
 // parseHeader reads the JOSE header of a ticket (RFC 7515 section 4): exactly
 // alg, kid and typ, each once, names without escapes. Unescaped values are

@@ -284,23 +284,6 @@ func (v *Verifier) open(now int64, w *verification, text []byte, t *Ticket) erro
 	return nil
 }
 
-// spelled finds the key that the header of a ticket names in one of the compact
-// spellings, and the dot behind the header, or -1. The signer's own spelling of the
-// newest keys comes first: that is nearly every ticket, and spares the search for
-// the dot and the lookup.
-func (s *keyset) spelled(text []byte) (found spelling, dot int, known bool) {
-	const newest = 2 // the key that signs, and the one that will
-	for _, k := range s.keys[:min(len(s.keys), newest)] {
-		if n := len(k.header); len(text) > n && string(text[:n]) == k.header {
-			return spelling{k, k.prefix}, n - 1, true
-		}
-	}
-	if dot = bytes.IndexByte(text, '.'); dot >= 0 {
-		found, known = s.spellings[string(text[:dot])]
-	}
-	return found, dot, known
-}
-
 // unlessDotted returns err, or ErrMalformed for a payload with a dot: a text with
 // more than two is malformed, whatever else is wrong with it. Only a refusal needs
 // to look, because no payload with a dot decodes.
@@ -312,28 +295,6 @@ func unlessDotted(payload []byte, err error) error {
 }
 
 func encodedLen(n int) int { return (n*8 + 5) / 6 }
-
-// readHeader reads a header that is spelled otherwise than the compact ones:
-// exactly alg, kid and typ, in any order, white space and escapes in the values
-// allowed.
-func (s *keyset) readHeader(now int64, w *verification, encoded []byte, tagLen int) (spelling, error) {
-	n, ok := b64.Decode(w.header[:], encoded)
-	if !ok {
-		return spelling{}, ErrMalformed
-	}
-	alg, kid, ok := parseHeader(w.header[:n], w.header[n:n])
-	if !ok || tagLen != alg.Size() {
-		return spelling{}, ErrMalformed
-	}
-	k := s.byID[string(kid)]
-	switch {
-	case k == nil || k.exp <= now:
-		return spelling{}, ErrUnknownKey
-	case k.mac.Alg() != alg:
-		return spelling{}, ErrMalformed
-	}
-	return spelling{k, k.mac.Plain()}, nil
-}
 
 // admit checks the times, then audience, issuer and scope: steps 5 and 6. It may
 // be asked again later about the same ticket, so the key's time is among them.

@@ -318,7 +318,7 @@ type shifted struct {
 	by    int64
 }
 
-func (g *shifted) Spend(ctx context.Context, s Spend) error {
+func (g *shifted) Spend(ctx context.Context, s Use) error {
 	s.Issued, s.Expires, s.Now = s.Issued+g.by, s.Expires+g.by, s.Now+g.by
 	return g.cache.Spend(ctx, s)
 }

@@ -34,8 +34,8 @@ func FuzzVerdicts(f *testing.F) {
 		f.Fatal(err)
 	}
 	spentID := ""
-	guard := guardFunc(func(s Spend) error {
-		if string(s.ID[:]) == spentID {
+	guard := guardFunc(func(s Use) error {
+		if string(s.Identity[:]) == spentID {
 			return ErrReplayed
 		}
 		return nil
@@ -104,9 +104,9 @@ func FuzzVerdicts(f *testing.F) {
 	})
 }
 
-type guardFunc func(Spend) error
+type guardFunc func(Use) error
 
-func (g guardFunc) Spend(_ context.Context, s Spend) error { return g(s) }
+func (g guardFunc) Spend(_ context.Context, s Use) error   { return g(s) }
 func (g guardFunc) Covers() (maxTTL, leeway time.Duration) { return time.Hour, time.Hour }
 
 // sameAsGobwas has gobwas upgrade a head that was accepted with this answer.

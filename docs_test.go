@@ -87,7 +87,7 @@ func TestDocsWorkedExample(t *testing.T) {
 	if string(ticket.Payload()) != payload {
 		t.Errorf("payload %s", ticket.Payload())
 	}
-	if got := hex.EncodeToString(guard.spent[0].ID[:]); got != blocks[9] {
+	if got := hex.EncodeToString(guard.spent[0].Identity[:]); got != blocks[9] {
 		t.Errorf("identity %s, want %s", got, blocks[9])
 	}
 	if err := verifier.PeekAt(lastSecond.Add(time.Second), request, &ticket); err != ErrExpired {

@@ -19,6 +19,9 @@ import (
 // A HooksConfig says how tickets are looked for in the handshakes of a
 // ws.Upgrader.
 type HooksConfig struct {
+	// Verifier checks and spends the tickets. Required.
+	Verifier *Verifier
+
 	// Upgrader is the one that there is already. Its callbacks are called as
 	// before, and see the ticket in what they are given. OnBeforeUpgrade runs once
 	// the ticket holds and before it is spent, and may say no. Protocol and
@@ -46,7 +49,6 @@ type HooksConfig struct {
 // read and without draining, so a reset may overtake them; those of the ticket come
 // after the head.
 type Hooks struct {
-	verifier *Verifier
 	config   HooksConfig
 	policy   policy
 	selected map[string]string // header lines by protocol
@@ -54,11 +56,14 @@ type Hooks struct {
 	counters Counters
 }
 
-// Hooks checks the configuration and reports all its faults at once.
-func (v *Verifier) Hooks(config HooksConfig) (*Hooks, error) {
+// NewHooks checks the configuration and reports all its faults at once.
+func NewHooks(config HooksConfig) (*Hooks, error) {
 	var f faults
-	h := &Hooks{verifier: v, config: config, selected: map[string]string{}}
+	h := &Hooks{config: config, selected: map[string]string{}}
 	h.policy = f.policy(config.Carriers, config.Protocols, config.Origins)
+	if config.Verifier == nil {
+		f.addf("Verifier is nil; give one from NewVerifier")
+	}
 	if config.Upgrader.Protocol != nil || config.Upgrader.ProtocolCustom != nil {
 		f.addf("Upgrader has a Protocol or ProtocolCustom, which would select without knowing tickets; give Protocols instead")
 	}
@@ -148,10 +153,10 @@ func (s *hooksSession) of(at span) []byte { return s.buf[at.start:at.end:at.end]
 // kept for the others.
 func (s *hooksSession) reset() {
 	clear(s.buf)
-	if cap(s.buf) > DefaultHeadBytes {
+	if cap(s.buf) > defaultHeadBytes {
 		s.buf = nil
 	}
-	if cap(s.values) > DefaultMaxHeaders {
+	if cap(s.values) > defaultMaxHeaders {
 		s.values = nil
 	}
 	*s = hooksSession{Hooks: s.Hooks, upgrader: s.upgrader, buf: s.buf[:0], values: s.values[:0]}
@@ -254,7 +259,7 @@ func (s *hooksSession) spend(f *carrier.Finder, origin []byte) error {
 		r.Addr = addrOf(s.conn.RemoteAddr())
 	}
 	now := time.Now().Unix()
-	if err := s.verifier.judge(now, &r, s.ticket); err != nil {
+	if err := s.config.Verifier.judge(now, &r, s.ticket); err != nil {
 		return s.refuse(err)
 	}
 	if user := s.config.Upgrader.OnBeforeUpgrade; user != nil {
@@ -264,11 +269,11 @@ func (s *hooksSession) spend(f *carrier.Finder, origin []byte) error {
 		}
 		s.extra = extra
 		now = time.Now().Unix()
-		if err := s.verifier.admit(now, s.ticket); err != nil {
+		if err := s.config.Verifier.admit(now, s.ticket); err != nil {
 			return s.refuse(err)
 		}
 	}
-	if err := s.verifier.spend(s.ctx, now, s.ticket); err != nil {
+	if err := s.config.Verifier.spend(s.ctx, now, s.ticket); err != nil {
 		return s.refuse(err)
 	}
 	return nil

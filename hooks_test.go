@@ -16,7 +16,8 @@ func newHooks(t *testing.T, d *door, alter func(*HooksConfig)) *Hooks {
 	if alter != nil {
 		alter(&config)
 	}
-	h, err := d.verifier.Hooks(config)
+	config.Verifier = d.verifier
+	h, err := NewHooks(config)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -120,7 +121,7 @@ func TestHooksRefuse(t *testing.T) {
 	if _, err := hooks.Upgrade(context.Background(), newMemConn(nil), new(Ticket)); err != io.EOF {
 		t.Errorf("a connection that says nothing: %v", err)
 	}
-	if _, err := d.verifier.Hooks(HooksConfig{Upgrader: ws.Upgrader{Protocol: func([]byte) bool { return true }}, Origins: []string{"*"}}); err == nil ||
+	if _, err := NewHooks(HooksConfig{Upgrader: ws.Upgrader{Protocol: func([]byte) bool { return true }}, Origins: []string{"*"}}); err == nil ||
 		!strings.Contains(err.Error(), "Protocols") || !strings.Contains(err.Error(), "Origins") {
 		t.Errorf("faults: %v", err)
 	}
@@ -151,9 +152,9 @@ func TestHooksAllocs(t *testing.T) {
 
 // What one client made large is not kept for the others.
 func TestHooksKeepNothingLarge(t *testing.T) {
-	s := &hooksSession{Hooks: &Hooks{}, buf: make([]byte, 5*DefaultHeadBytes), values: make([]hooksValue, 5*DefaultMaxHeaders)}
+	s := &hooksSession{Hooks: &Hooks{}, buf: make([]byte, 5*defaultHeadBytes), values: make([]hooksValue, 5*defaultMaxHeaders)}
 	s.reset()
-	if cap(s.buf) > DefaultHeadBytes || cap(s.values) > DefaultMaxHeaders {
+	if cap(s.buf) > defaultHeadBytes || cap(s.values) > defaultMaxHeaders {
 		t.Errorf("kept: %d bytes, %d values", cap(s.buf), cap(s.values))
 	}
 }

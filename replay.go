@@ -8,12 +8,12 @@ import (
 	"time"
 )
 
-// Spend is one use of one ticket, as a verifier puts it to a [ReplayGuard].
+// A Use is one use of one ticket, as a verifier puts it to a [ReplayGuard].
 // All times are in seconds since 1970.
-type Spend struct {
-	// ID is the ticket's identity: the first 16 bytes of its recomputed MAC.
+type Use struct {
+	// Identity is that of the ticket: the first 16 bytes of its recomputed MAC.
 	// It is uniform, so it may serve as a hash as it stands.
-	ID [16]byte
+	Identity [16]byte
 	// Issued and Expires are the signed iat and exp as they stand in the ticket.
 	// No leeway is added to either: verifiers with different leeways on one
 	// guard must mean the same ticket by the same numbers.
@@ -34,13 +34,13 @@ type Spend struct {
 // A guard must be safe for concurrent use.
 type ReplayGuard interface {
 	// Spend returns nil for the first use of a ticket and never again for the
-	// same ID and Expires. What it cannot remember it refuses. An [Error], also
+	// same Identity and Expires. What it cannot remember it refuses. An [Error], also
 	// one that is wrapped together with its cause, reaches the caller as it is;
 	// any other error becomes [ErrReplayUnavailable].
 	//
 	// Once Spend has returned nil the ticket is spent, whatever becomes of the
 	// handshake. ctx bounds the wait of a guard that asks someone else.
-	Spend(ctx context.Context, s Spend) error
+	Spend(ctx context.Context, s Use) error
 
 	// Covers is the longest TTL and the largest leeway under which the guard
 	// keeps its word. NewVerifier refuses a guard that covers less than its own.
@@ -54,7 +54,7 @@ var DangerouslyAllowReplay ReplayGuard = allowReplay{}
 
 type allowReplay struct{}
 
-func (allowReplay) Spend(context.Context, Spend) error { return nil }
+func (allowReplay) Spend(context.Context, Use) error { return nil }
 
 func (allowReplay) Covers() (maxTTL, leeway time.Duration) {
 	return math.MaxInt64, math.MaxInt64
@@ -168,7 +168,7 @@ func newReplayCache(size replaySize, maxTTL, leeway, since int64) (*ReplayCache,
 // [ErrIssuedBeforeStart], [ErrReplayed], or [ErrReplayUnavailable] when the
 // ticket's slot is closed or out of reach: its expiry more than the leeway ago,
 // or further ahead than MaxTTL allows. It neither waits nor looks at ctx.
-func (c *ReplayCache) Spend(_ context.Context, s Spend) error {
+func (c *ReplayCache) Spend(_ context.Context, s Use) error {
 	if s.Issued <= c.notAfter {
 		c.early.Add(1)
 		return ErrIssuedBeforeStart
@@ -185,7 +185,7 @@ func (c *ReplayCache) Spend(_ context.Context, s Spend) error {
 			return ErrReplayUnavailable
 		}
 	}
-	switch f.spend(&c.size, slot, &s.ID) {
+	switch f.spend(&c.size, slot, &s.Identity) {
 	case accepted:
 		return nil
 	case present:

@@ -52,7 +52,7 @@ func BenchmarkSpend(b *testing.B) {
 	}
 	b.Run("op=replay/live=1M", func(b *testing.B) {
 		bench := newSpendBench(b, 1_000_000)
-		ids := make([]Spend, 1<<14)
+		ids := make([]Use, 1<<14)
 		for i := range ids {
 			ids[i] = bench.next(uint64(i) | 1<<62)
 			_ = bench.cache.Spend(context.Background(), ids[i])
@@ -150,11 +150,11 @@ func newSpendBench(b *testing.B, live int) *spendBench {
 }
 
 // next makes up a ticket whose identity is the 1st and 2nd step of splitmix64 after n.
-func (s *spendBench) next(n uint64) Spend {
+func (s *spendBench) next(n uint64) Use {
 	now := s.now.Load()
-	t := Spend{Issued: now, Expires: now + spendBenchTTL, Now: now}
-	binary.LittleEndian.PutUint64(t.ID[:8], splitmix(n*2))
-	binary.LittleEndian.PutUint64(t.ID[8:], splitmix(n*2+1))
+	t := Use{Issued: now, Expires: now + spendBenchTTL, Now: now}
+	binary.LittleEndian.PutUint64(t.Identity[:8], splitmix(n*2))
+	binary.LittleEndian.PutUint64(t.Identity[8:], splitmix(n*2+1))
 	return t
 }
 

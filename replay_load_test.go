@@ -287,8 +287,8 @@ func TestReplayAllocs(t *testing.T) {
 		{"gap each, so that closed slots merge", 1000, func() { now += 40; use() }},
 		{"clock walks back, so that frames are lost", 1000, func() { now--; use() }},
 		{"replayed", 1000, func() { use(); n--; use() }},
-		{"issued before start", 1000, func() { _ = guard.Spend(t.Context(), Spend{}) }},
-		{"out of reach", 1000, func() { _ = guard.Spend(t.Context(), Spend{Issued: now, Expires: now + 1000, Now: now}) }},
+		{"issued before start", 1000, func() { _ = guard.Spend(t.Context(), Use{}) }},
+		{"out of reach", 1000, func() { _ = guard.Spend(t.Context(), Use{Issued: now, Expires: now + 1000, Now: now}) }},
 	} {
 		c := smallCache(t, tt.peak, 1, 10, 2)
 		c.notAfter = 0

@@ -22,17 +22,17 @@ func TestReplayOracle(t *testing.T) {
 				rng := rand.New(rand.NewPCG(uint64(load*10), 7))
 				c := smallCache(t, peak, 2, maxTTL, leeway)
 				used := map[[16]byte]bool{}
-				byExpiry := map[int64][]Spend{}
+				byExpiry := map[int64][]Use{}
 				var minted, fresh, refused, again uint64
 				now := int64(replayStart)
-				use := func(s Spend) {
+				use := func(s Use) {
 					err := spendOf(c, s.at(now))
 					switch {
-					case err == nil && used[s.ID]:
+					case err == nil && used[s.Identity]:
 						t.Fatalf("accepted twice: %+v at %+d", s, now-replayStart)
 					case err == nil:
-						used[s.ID] = true
-					case used[s.ID]:
+						used[s.Identity] = true
+					case used[s.Identity]:
 						again++
 					default:
 						refused++
@@ -80,10 +80,10 @@ func TestReplayOneOfMany(t *testing.T) {
 	const goroutines, rounds, perSlot = 64, 10_000, 20
 	c := smallCache(t, 64, 2, 3, 1)
 	var accepts, refusals atomic.Int64
-	begin := make([]chan Spend, goroutines)
+	begin := make([]chan Use, goroutines)
 	var done sync.WaitGroup
 	for g := range begin {
-		begin[g] = make(chan Spend, 1)
+		begin[g] = make(chan Use, 1)
 		go func() {
 			for s := range begin[g] {
 				switch spendOf(c, s) {
@@ -173,7 +173,7 @@ func moveOn(t *testing.T, c *ReplayCache, from, to int64) {
 // A use stalls after it found its frame. Meanwhile the frame moves on.
 func TestReplayStalled(t *testing.T) {
 	const slot, later = replayStart + 10, replayStart + 100
-	setup := func(t *testing.T) (c *ReplayCache, f *frame, used, other Spend) {
+	setup := func(t *testing.T) (c *ReplayCache, f *frame, used, other Use) {
 		c = smallCache(t, 16, 1, 10, 2)
 		used = replayTicket(1, replayStart, 10)
 		other = replayTicket(2, later-10, 10)
@@ -184,7 +184,7 @@ func TestReplayStalled(t *testing.T) {
 		c, f, used, other := setup(t)
 		moveOn(t, c, slot, later)
 		wantSpend(t, c, other, nil)
-		if got := f.spend(&c.size, slot, &used.ID); got != gone {
+		if got := f.spend(&c.size, slot, &used.Identity); got != gone {
 			t.Errorf("got %v, want gone", got)
 		}
 		wantSpend(t, c, other, ErrReplayed)
@@ -192,12 +192,12 @@ func TestReplayStalled(t *testing.T) {
 	t.Run("frame not used again yet", func(t *testing.T) {
 		c, f, used, other := setup(t)
 		moveOn(t, c, slot, later)
-		if got := f.spend(&c.size, slot, &used.ID); got != present {
+		if got := f.spend(&c.size, slot, &used.Identity); got != present {
 			t.Errorf("got %v, want present", got)
 		}
 		wantSpend(t, c, other, nil)
 		wantSpend(t, c, other, ErrReplayed)
-		if got := f.spend(&c.size, slot, &used.ID); got != gone {
+		if got := f.spend(&c.size, slot, &used.Identity); got != gone {
 			t.Errorf("got %v, want gone", got)
 		}
 	})
@@ -252,7 +252,7 @@ func waitForLock(t *testing.T) {
 func TestReplayWalkBack(t *testing.T) {
 	const maxTTL, leeway, back = 10, 2, 40
 	c := smallCache(t, 64, 2, maxTTL, leeway)
-	var spent []Spend
+	var spent []Use
 	n := uint64(0)
 	for now := int64(replayStart); now > replayStart-back; now-- {
 		for ttl := int64(1); ttl <= maxTTL; ttl += 3 {
@@ -391,7 +391,7 @@ func TestReplaySmallStepBack(t *testing.T) {
 		c := smallCache(t, 64, 2, maxTTL, leeway)
 		n := uint64(0)
 		now := int64(replayStart)
-		var unused []Spend
+		var unused []Use
 		for round := range 300 {
 			now++
 			if round%7 == 6 {

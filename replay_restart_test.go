@@ -21,11 +21,11 @@ func TestReplayRestart(t *testing.T) {
 	for _, down := range []int64{0, 1, 3} {
 		t.Run(fmt.Sprintf("down=%ds", down), func(t *testing.T) {
 			t.Parallel()
-			var tickets []Spend // that the first process accepted
+			var tickets []Use // that the first process accepted
 			n := uint64(0)
 			// What a verifier lets through to single use.
-			alive := func(s Spend, now int64) bool { return s.Issued <= now+leeway && now < s.Expires+leeway }
-			mint := func(now int64) (fresh []Spend) {
+			alive := func(s Use, now int64) bool { return s.Issued <= now+leeway && now < s.Expires+leeway }
+			mint := func(now int64) (fresh []Use) {
 				for skew := int64(-leeway); skew <= leeway; skew++ {
 					for range 3 {
 						n++
@@ -88,12 +88,12 @@ func TestReplayChild(t *testing.T) {
 	}
 	in := bufio.NewScanner(os.Stdin)
 	for in.Scan() {
-		var s Spend
+		var s Use
 		var id string
 		if _, err := fmt.Sscan(in.Text(), &id, &s.Issued, &s.Expires, &s.Now); err != nil {
 			t.Fatal(err)
 		}
-		if n, err := hex.Decode(s.ID[:], []byte(id)); n != len(s.ID) || err != nil {
+		if n, err := hex.Decode(s.Identity[:], []byte(id)); n != len(s.Identity) || err != nil {
 			t.Fatal(id)
 		}
 		answer := "ok"
@@ -130,9 +130,9 @@ func startReplayChild(t *testing.T, since int64) *replayChild {
 	return &replayChild{cmd, bufio.NewWriter(in), bufio.NewScanner(out)}
 }
 
-func (c *replayChild) spend(t *testing.T, s Spend) string {
+func (c *replayChild) spend(t *testing.T, s Use) string {
 	t.Helper()
-	fmt.Fprintf(c.in, "%x %d %d %d\n", s.ID, s.Issued, s.Expires, s.Now)
+	fmt.Fprintf(c.in, "%x %d %d %d\n", s.Identity, s.Issued, s.Expires, s.Now)
 	if err := c.in.Flush(); err != nil {
 		t.Fatal(err)
 	}

@@ -22,12 +22,12 @@ func replayID(n uint64) (id [16]byte) {
 }
 
 // replayTicket is ticket number n, minted and shown at now.
-func replayTicket(n uint64, now, ttl int64) Spend {
-	return Spend{ID: replayID(n), Issued: now, Expires: now + ttl, Now: now}
+func replayTicket(n uint64, now, ttl int64) Use {
+	return Use{Identity: replayID(n), Issued: now, Expires: now + ttl, Now: now}
 }
 
 // at is the same ticket, shown at another time.
-func (s Spend) at(now int64) Spend {
+func (s Use) at(now int64) Use {
 	s.Now = now
 	return s
 }
@@ -43,9 +43,9 @@ func smallCache(t testing.TB, peak, parts int, maxTTL, leeway int64) *ReplayCach
 	return c
 }
 
-func spendOf(c *ReplayCache, s Spend) error { return c.Spend(context.Background(), s) }
+func spendOf(c *ReplayCache, s Use) error { return c.Spend(context.Background(), s) }
 
-func wantSpend(t *testing.T, c *ReplayCache, s Spend, want error) {
+func wantSpend(t *testing.T, c *ReplayCache, s Use, want error) {
 	t.Helper()
 	if got := spendOf(c, s); got != want {
 		t.Errorf("Spend(issued %+d, expires %+d, at %+d) = %v, want %v",
@@ -161,7 +161,7 @@ func TestReplayEdges(t *testing.T) {
 		n := uint64(0)
 		for ahead := int64(-10); ahead < 30; ahead++ {
 			n++
-			s := Spend{ID: replayID(n), Issued: now - 1, Expires: now + ahead, Now: now}
+			s := Use{Identity: replayID(n), Issued: now - 1, Expires: now + ahead, Now: now}
 			if ahead < -leeway || ahead > maxTTL+leeway+1 {
 				wantSpend(t, c, s, ErrReplayUnavailable)
 				continue
@@ -182,7 +182,7 @@ func TestReplayEdges(t *testing.T) {
 			for _, at := range times {
 				for _, issued := range times {
 					n++
-					s := Spend{ID: replayID(n), Issued: issued, Expires: expires, Now: at}
+					s := Use{Identity: replayID(n), Issued: issued, Expires: expires, Now: at}
 					err := spendOf(c, s)
 					inside := expires >= 0 && expires < timeEnd && at >= 0 && at < timeEnd && expires >= at-leeway && expires <= at+maxTTL+leeway+1
 					if err == nil && !inside {
@@ -199,12 +199,12 @@ func TestReplayEdges(t *testing.T) {
 		c := smallCache(t, 16, 1, maxTTL, leeway)
 		c.notAfter = math.MinInt64
 		for at := int64(0); at <= leeway; at++ {
-			s := Spend{ID: replayID(uint64(at)), Issued: 0, Expires: 0, Now: at}
+			s := Use{Identity: replayID(uint64(at)), Issued: 0, Expires: 0, Now: at}
 			wantSpend(t, c, s, nil)
 			wantSpend(t, c, s, ErrReplayed)
 		}
-		wantSpend(t, c, Spend{ID: replayID(9), Expires: 0, Now: leeway + 1}, ErrReplayUnavailable)
-		wantSpend(t, c, Spend{ID: replayID(9), Expires: -1, Now: 0}, ErrReplayUnavailable)
+		wantSpend(t, c, Use{Identity: replayID(9), Expires: 0, Now: leeway + 1}, ErrReplayUnavailable)
+		wantSpend(t, c, Use{Identity: replayID(9), Expires: -1, Now: 0}, ErrReplayUnavailable)
 		// Negative remainders and the mark of a free frame must find no frame.
 		if f := c.frameOf(-5); f != nil {
 			t.Error("a frame for a slot that none has")
@@ -212,7 +212,7 @@ func TestReplayEdges(t *testing.T) {
 	})
 	t.Run("end of time", func(t *testing.T) {
 		c := smallCache(t, 16, 1, maxTTL, leeway)
-		s := Spend{ID: replayID(1), Issued: timeEnd - 5, Expires: timeEnd - 1, Now: timeEnd - 2}
+		s := Use{Identity: replayID(1), Issued: timeEnd - 5, Expires: timeEnd - 1, Now: timeEnd - 2}
 		wantSpend(t, c, s, nil)
 		wantSpend(t, c, s, ErrReplayed)
 	})
@@ -227,7 +227,7 @@ func TestReplayEdges(t *testing.T) {
 			"last of part": {255, 255, 255, 255, 255, 255, 255, 0x3f, 2},
 		}
 		for name, id := range ids {
-			s := Spend{ID: id, Issued: now, Expires: now + 10, Now: now}
+			s := Use{Identity: id, Issued: now, Expires: now + 10, Now: now}
 			if err := spendOf(c, s); err != nil {
 				t.Errorf("%s: %v", name, err)
 			}
@@ -236,7 +236,7 @@ func TestReplayEdges(t *testing.T) {
 			}
 		}
 		// One chance in 2^64: it may be refused, never the other way round.
-		wantSpend(t, c, Spend{ID: one, Issued: now, Expires: now + 10, Now: now}, ErrReplayed)
+		wantSpend(t, c, Use{Identity: one, Issued: now, Expires: now + 10, Now: now}, ErrReplayed)
 	})
 	t.Run("same identity, other expiry", func(t *testing.T) {
 		c := smallCache(t, 16, 1, maxTTL, leeway)
@@ -316,7 +316,7 @@ func TestReplayTwoLeeways(t *testing.T) {
 	wantSpend(t, c, replayTicket(6, now, 1).at(over.Expires+leeway), nil)
 
 	// Minted by the fastest clock that passes, with the longest TTL.
-	early := Spend{ID: replayID(7), Issued: now + leeway, Expires: now + leeway + maxTTL, Now: now}
+	early := Use{Identity: replayID(7), Issued: now + leeway, Expires: now + leeway + maxTTL, Now: now}
 	wantSpend(t, c, early, nil)
 	for at := int64(now); at <= early.Expires+leeway; at++ {
 		wantSpend(t, c, early.at(at), ErrReplayed)

@@ -19,10 +19,10 @@ import (
 
 // The defaults of an [Upgrader].
 const (
-	DefaultHeadBytes  = 8 << 10
-	DefaultMaxHeaders = 64
-	DefaultTimeout    = 5 * time.Second
-	DefaultMaxPending = 16384
+	defaultHeadBytes  = 8 << 10
+	defaultMaxHeaders = 64
+	defaultTimeout    = 5 * time.Second
+	defaultMaxPending = 16384
 )
 
 // An UpgraderConfig says which handshakes an [Upgrader] takes.
@@ -68,20 +68,20 @@ type UpgraderConfig struct {
 	// such a handshake is refused.
 	AllowEarly bool
 
-	// HeadBytes bounds the head, 64 to 65,535. 0 means DefaultHeadBytes.
+	// HeadBytes bounds the head, 64 to 65,535. 0 means defaultHeadBytes.
 	HeadBytes int
 
-	// MaxHeaders bounds the header lines, 8 to 1,024. 0 means DefaultMaxHeaders.
+	// MaxHeaders bounds the header lines, 8 to 1,024. 0 means defaultMaxHeaders.
 	MaxHeaders int
 
 	// Timeout bounds the whole handshake, reading and writing, a refusal with its
 	// draining included; a tenth of a second more is for the 408 of who let it pass.
 	// It does not interrupt Authorize, nor a guard that does not heed its context. 0
-	// means DefaultTimeout.
+	// means defaultTimeout.
 	Timeout time.Duration
 
 	// MaxPending bounds the handshakes in progress; one more is ErrOverloaded. 0
-	// means DefaultMaxPending.
+	// means defaultMaxPending.
 	MaxPending int
 }
 
@@ -108,13 +108,13 @@ func NewUpgrader(config UpgraderConfig) (*Upgrader, error) {
 		f.addf("Verifier is nil; give one from NewVerifier")
 	}
 	c := &u.config
-	f.within("HeadBytes", &c.HeadBytes, DefaultHeadBytes, 64, head.MaxBytes)
-	f.within("MaxHeaders", &c.MaxHeaders, DefaultMaxHeaders, 8, 1024)
-	f.within("MaxPending", &c.MaxPending, DefaultMaxPending, 1, 1<<30)
+	f.within("HeadBytes", &c.HeadBytes, defaultHeadBytes, 64, head.MaxBytes)
+	f.within("MaxHeaders", &c.MaxHeaders, defaultMaxHeaders, 8, 1024)
+	f.within("MaxPending", &c.MaxPending, defaultMaxPending, 1, 1<<30)
 	if c.Timeout == 0 {
-		c.Timeout = DefaultTimeout
+		c.Timeout = defaultTimeout
 	} else if c.Timeout < 0 {
-		f.addf("Timeout is %v; give a positive duration, or 0 for %v", c.Timeout, DefaultTimeout)
+		f.addf("Timeout is %v; give a positive duration, or 0 for %v", c.Timeout, defaultTimeout)
 	}
 	extra := f.responseHeader(config.ResponseHeader)
 	if err := f.err("upgrader"); err != nil {

@@ -108,7 +108,7 @@ func allocCases(t testing.TB) []allocCase {
 	lost := cache(long)
 	exp := now.Unix() + int64(DefaultTTL/time.Second)
 	for id, later := range []int64{0, 600} {
-		if err := lost.Spend(context.Background(), Spend{ID: [16]byte{byte(id)}, Issued: now.Unix(), Expires: exp + later, Now: now.Unix() + later}); err != nil {
+		if err := lost.Spend(context.Background(), Use{Identity: [16]byte{byte(id)}, Issued: now.Unix(), Expires: exp + later, Now: now.Unix() + later}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -209,7 +209,7 @@ func TestSlowAuthorizeElsewhere(t *testing.T) {
 		gate := newGate(t, d, func(c *GateConfig) {
 			c.Authorize = func(*http.Request, *Ticket) error { time.Sleep(13 * time.Second); return nil }
 		})
-		if _, err := gate.Check(parsed(request("/?ticket=" + d.ticket(t, Claims{})))); !errors.Is(err, ErrExpired) {
+		if _, err := gate.Redeem(parsed(request("/?ticket=" + d.ticket(t, Claims{})))); !errors.Is(err, ErrExpired) {
 			t.Errorf("the Gate: %v", err)
 		}
 		hooks := newHooks(t, d, func(c *HooksConfig) {
@@ -526,7 +526,7 @@ func TestUpgradeSlowClientsTCP(t *testing.T) {
 	second := time.NewTicker(time.Second)
 	defer second.Stop()
 	head := carried[0].head(d.ticket(t, Claims{}))
-	for sent := 0; time.Since(start) < DefaultTimeout; sent++ {
+	for sent := 0; time.Since(start) < defaultTimeout; sent++ {
 		for _, conn := range slow {
 			io.WriteString(conn, head[sent:sent+1]) // fails once the gateway has had enough
 		}
@@ -540,7 +540,7 @@ func TestUpgradeSlowClientsTCP(t *testing.T) {
 		<-second.C
 	}
 	for _, conn := range slow {
-		conn.SetReadDeadline(time.Now().Add(DefaultTimeout))
+		conn.SetReadDeadline(time.Now().Add(defaultTimeout))
 		// A byte sent after the answer may have reset the connection behind it.
 		if got, _ := io.ReadAll(conn); string(got) != refusalOf(408) {
 			t.Fatalf("answered %q", got)

@@ -68,7 +68,7 @@ type countingGuard struct {
 	spent int
 }
 
-func (g *countingGuard) Spend(ctx context.Context, s Spend) error {
+func (g *countingGuard) Spend(ctx context.Context, s Use) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.spent++
@@ -870,5 +870,5 @@ func TestUpgradeGuardHasADeadline(t *testing.T) {
 
 type guardWith func(context.Context) error
 
-func (g guardWith) Spend(ctx context.Context, _ Spend) error { return g(ctx) }
-func (guardWith) Covers() (maxTTL, leeway time.Duration)     { return time.Hour, time.Hour }
+func (g guardWith) Spend(ctx context.Context, _ Use) error { return g(ctx) }
+func (guardWith) Covers() (maxTTL, leeway time.Duration)   { return time.Hour, time.Hour }

@@ -125,7 +125,7 @@ func runTicketVector(t *testing.T, v vectorFile) {
 	if len(guard.spent) != 1 {
 		t.Fatalf("spent %d times by one PeekAt and one RedeemAt", len(guard.spent))
 	}
-	if got := hex.EncodeToString(guard.spent[0].ID[:]); got != v.one(t, "identity") {
+	if got := hex.EncodeToString(guard.spent[0].Identity[:]); got != v.one(t, "identity") {
 		t.Errorf("identity %s, want %s", got, v.one(t, "identity"))
 	}
 }
@@ -209,9 +209,9 @@ func runSigningVector(t *testing.T, v vectorFile) {
 }
 
 // A recordingGuard allows everything and remembers what it was asked.
-type recordingGuard struct{ spent []Spend }
+type recordingGuard struct{ spent []Use }
 
-func (g *recordingGuard) Spend(_ context.Context, s Spend) error {
+func (g *recordingGuard) Spend(_ context.Context, s Use) error {
 	g.spent = append(g.spent, s)
 	return nil
 }

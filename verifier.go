@@ -164,9 +164,9 @@ func (v *Verifier) PeekAt(now time.Time, r Request, t *Ticket) error {
 	return err
 }
 
-// PeekUnbound checks everything but single use and the bindings to origin, path
+// PeekUnboundAt checks everything but single use and the bindings to origin, path
 // and address. It is for tools that look at a ticket outside of any handshake.
-func (v *Verifier) PeekUnbound(now time.Time, ticket []byte, t *Ticket) error {
+func (v *Verifier) PeekUnboundAt(now time.Time, ticket []byte, t *Ticket) error {
 	t.reset()
 	err := v.authenticate(now.Unix(), ticket, t)
 	if err == nil {
@@ -197,7 +197,7 @@ func (v *Verifier) judge(now int64, r *Request, t *Ticket) error {
 
 // spend has the guard remember the ticket.
 func (v *Verifier) spend(ctx context.Context, now int64, t *Ticket) error {
-	err := v.replay.Spend(ctx, Spend{ID: t.id, Issued: t.set.IssuedAt, Expires: t.set.Expires, Now: now})
+	err := v.replay.Spend(ctx, Use{Identity: t.id, Issued: t.set.IssuedAt, Expires: t.set.Expires, Now: now})
 	if err == nil {
 		return nil
 	}

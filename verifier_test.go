@@ -178,7 +178,7 @@ func TestEveryChangeIsRefused(t *testing.T) {
 }
 
 func TestTicketIsZeroAfterARefusal(t *testing.T) {
-	refusing := spendFunc(func(Spend) error { return ErrReplayed })
+	refusing := spendFunc(func(Use) error { return ErrReplayed })
 	v := testVerifier(t, func(c *VerifierConfig) { fullConfig(c); c.Replay = refusing })
 	good := fullRequest(forge(testHeader, fullPayload))
 	elsewhere := good
@@ -189,7 +189,7 @@ func TestTicketIsZeroAfterARefusal(t *testing.T) {
 		"replayed":  func(t *Ticket) error { return v.RedeemAt(context.Background(), testNow, good, t) },
 		"ip":        func(t *Ticket) error { return v.PeekAt(testNow, elsewhere, t) },
 		"expired":   func(t *Ticket) error { return v.PeekAt(testNow.Add(time.Hour), good, t) },
-		"unbound":   func(t *Ticket) error { return v.PeekUnbound(testNow.Add(time.Hour), good.Ticket, t) },
+		"unbound":   func(t *Ticket) error { return v.PeekUnboundAt(testNow.Add(time.Hour), good.Ticket, t) },
 		"signature": func(t *Ticket) error { return v.PeekAt(testNow, fullRequest(bad), t) },
 		"claims":    func(t *Ticket) error { return v.PeekAt(testNow, fullRequest(forge(testHeader, fullPayload+" x")), t) },
 		"claims-late": func(t *Ticket) error {
@@ -217,16 +217,16 @@ func TestTicketIsZeroAfterARefusal(t *testing.T) {
 	}
 }
 
-type spendFunc func(Spend) error
+type spendFunc func(Use) error
 
-func (g spendFunc) Spend(_ context.Context, s Spend) error { return g(s) }
-func (spendFunc) Covers() (maxTTL, leeway time.Duration)   { return time.Hour, time.Hour }
+func (g spendFunc) Spend(_ context.Context, s Use) error { return g(s) }
+func (spendFunc) Covers() (maxTTL, leeway time.Duration) { return time.Hour, time.Hour }
 
 func TestGuardGetsTheSignedNumbers(t *testing.T) {
-	var got Spend
+	var got Use
 	v := testVerifier(t, func(c *VerifierConfig) {
 		fullConfig(c)
-		c.Replay = spendFunc(func(s Spend) error { got = s; return nil })
+		c.Replay = spendFunc(func(s Use) error { got = s; return nil })
 	})
 	good := forge(testHeader, fullPayload)
 	var ticket Ticket
@@ -235,7 +235,7 @@ func TestGuardGetsTheSignedNumbers(t *testing.T) {
 		t.Fatal(err)
 	}
 	sum, _ := base64.RawURLEncoding.DecodeString(string(good[bytes.LastIndexByte(good, '.')+1:]))
-	want := Spend{ID: [16]byte(sum), Issued: 1795219200, Expires: 1795219210, Now: now.Unix()}
+	want := Use{Identity: [16]byte(sum), Issued: 1795219200, Expires: 1795219210, Now: now.Unix()}
 	if got != want {
 		t.Errorf("the guard got %+v, want %+v", got, want)
 	}
@@ -253,7 +253,7 @@ func TestGuardErrors(t *testing.T) {
 	} {
 		v := testVerifier(t, func(config *VerifierConfig) {
 			fullConfig(config)
-			config.Replay = spendFunc(func(Spend) error { return c.give })
+			config.Replay = spendFunc(func(Use) error { return c.give })
 		})
 		var ticket Ticket
 		err := v.RedeemAt(context.Background(), testNow, fullRequest(forge(testHeader, fullPayload)), &ticket)
@@ -271,7 +271,7 @@ func TestGuardErrors(t *testing.T) {
 func TestRefusalsBurnNothing(t *testing.T) {
 	v := testVerifier(t, func(c *VerifierConfig) {
 		fullConfig(c)
-		c.Replay = spendFunc(func(s Spend) error { t.Errorf("the guard was asked: %+v", s); return nil })
+		c.Replay = spendFunc(func(s Use) error { t.Errorf("the guard was asked: %+v", s); return nil })
 	})
 	good := forge(testHeader, fullPayload)
 	var ticket Ticket
@@ -491,7 +491,7 @@ func FuzzTicket(f *testing.F) {
 	f.Fuzz(func(t *testing.T, header, payload string, at int, insert string) {
 		text := forge(header, payload)
 		var ticket Ticket
-		if v.PeekUnbound(testNow, text, &ticket) == nil {
+		if v.PeekUnboundAt(testNow, text, &ticket) == nil {
 			var h map[string]any
 			if err := json.Unmarshal([]byte(header), &h); err != nil || len(h) != 3 || h["alg"] != "HS256" || h["kid"] != "k1" || h["typ"] != ticketType {
 				t.Fatalf("header %q is accepted", header)
@@ -510,7 +510,7 @@ func FuzzTicket(f *testing.F) {
 			at = -at
 		}
 		mangled := append(append(bytes.Clone(text[:at]), insert...), text[at:]...)
-		if v.PeekUnbound(testNow, mangled, &ticket) == nil {
+		if v.PeekUnboundAt(testNow, mangled, &ticket) == nil {
 			t.Fatalf("%q is accepted", mangled)
 		}
 		if ticket != (Ticket{}) {

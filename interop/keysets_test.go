@@ -128,7 +128,7 @@ func takes(t *testing.T, keyring *wsticket.Keyring, k secretKey) {
 			t.Fatal(err)
 		}
 		var got wsticket.Ticket
-		if err := verifierOf(t, keyring).PeekUnbound(now, []byte(minted), &got); err != nil {
+		if err := verifierOf(t, keyring).PeekUnboundAt(now, []byte(minted), &got); err != nil {
 			t.Errorf("%s, signed by %s: %v", k.alg, p.name, err)
 		}
 	}

@@ -129,13 +129,13 @@ type neverForget struct {
 	spent map[[16]byte]bool
 }
 
-func (g *neverForget) Spend(_ context.Context, s wsticket.Spend) error {
+func (g *neverForget) Spend(_ context.Context, s wsticket.Use) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.spent[s.ID] {
+	if g.spent[s.Identity] {
 		return wsticket.ErrReplayed
 	}
-	g.spent[s.ID] = true
+	g.spent[s.Identity] = true
 	return nil
 }
 

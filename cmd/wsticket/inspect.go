@@ -78,7 +78,7 @@ type seen struct {
 // read takes a ticket apart. False means that no keyring could make it good.
 func (i *inspector) read(text []byte) (seen, bool) {
 	var unused wsticket.Ticket
-	err := i.verifier.PeekUnbound(i.now, text, &unused)
+	err := i.verifier.PeekUnboundAt(i.now, text, &unused)
 	if code, ok := wsticket.CodeOf(err); !ok || code == wsticket.ErrMalformed {
 		return seen{}, false
 	}

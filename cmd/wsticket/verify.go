@@ -73,7 +73,7 @@ func verify(e *env, f *flags) error {
 	var ticket wsticket.Ticket
 	check := func(text []byte) error {
 		if !bound {
-			return verifier.PeekUnbound(now(), text, &ticket)
+			return verifier.PeekUnboundAt(now(), text, &ticket)
 		}
 		request.Ticket = text
 		return verifier.PeekAt(now(), request, &ticket)

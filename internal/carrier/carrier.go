@@ -90,7 +90,7 @@ func (f *Finder) InQuery(query []byte) {
 		}
 		if string(query[at:name]) == Parameter {
 			f.found(Query, 0, query[value:end:end], at, end)
-		} else if decodesToOurs(query[at:name]) {
+		} else if IsParameter(query[at:name]) {
 			f.Ambiguous = true
 		}
 		if end == len(query) {
@@ -100,9 +100,9 @@ func (f *Finder) InQuery(query []byte) {
 	}
 }
 
-// decodesToOurs reports whether name is that of the parameter once it is
-// percent-decoded and its case is folded.
-func decodesToOurs(name []byte) bool {
+// IsParameter reports whether a query parameter of this raw name carries a ticket,
+// or would for a reader that percent-decodes the name and folds its case.
+func IsParameter(name []byte) bool {
 	if len(name) < len(Parameter) || len(name) > 3*len(Parameter) {
 		return false
 	}

@@ -88,24 +88,24 @@ func (g *Gate) Wrap(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		t, clean, err := g.check(r)
 		if err != nil {
-			Refuse(w, r, err)
+			g.Refuse(w, r, err)
 			return
 		}
 		next.ServeHTTP(w, clean.WithContext(context.WithValue(r.Context(), ticketKey{}, t)))
 	})
 }
 
-// Check checks and spends the ticket of a request and returns it. It neither
+// Redeem checks and spends the ticket of a request and returns it. It neither
 // answers nor changes r, in which the ticket still stands; see Refuse for the
 // answer.
-func (g *Gate) Check(r *http.Request) (*Ticket, error) {
+func (g *Gate) Redeem(r *http.Request) (*Ticket, error) {
 	t, _, err := g.check(r)
 	return t, err
 }
 
-// Refuse answers a request with what the client may know of an error of
-// Gate.Check: the status, and the class as a problem (RFC 9457).
-func Refuse(w http.ResponseWriter, r *http.Request, err error) {
+// Refuse answers a request with what the client may know of an error of Redeem:
+// the status, and the class as a problem (RFC 9457).
+func (g *Gate) Refuse(w http.ResponseWriter, r *http.Request, err error) {
 	answer.Of(statusOf(err, codeOf(err))).Write(w, r)
 }
 

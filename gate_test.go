@@ -142,14 +142,14 @@ func TestGateRefuses(t *testing.T) {
 		if len(told) != 1 || told[0].Code != c.want || !errors.Is(told[0].Err, c.want) || told[0].Remote.String() != "192.0.2.7:4711" {
 			t.Errorf("%s: told %+v", name, told)
 		}
-		if got, err := g.Check(parsed(c.head)); got != nil || !errors.Is(err, c.want) {
+		if got, err := g.Redeem(parsed(c.head)); got != nil || !errors.Is(err, c.want) {
 			t.Errorf("%s: Check: %v, %v", name, got, err)
 		}
 	}
 	if d.guard.spent != 0 {
 		t.Error("a ticket was spent")
 	}
-	if got, err := g.Check(parsed(request("/?ticket=" + good))); err != nil || string(got.Subject()) != "ada" {
+	if got, err := g.Redeem(parsed(request("/?ticket=" + good))); err != nil || string(got.Subject()) != "ada" {
 		t.Errorf("Check: %v", err)
 	}
 }
@@ -178,20 +178,20 @@ func TestGateOptions(t *testing.T) {
 		"a POST":          "POST /x HTTP/1.1\r\nHost: gw.example\r\nAuthorization: Bearer " + good() + "\r\nContent-Length: 1\r\n\r\nx",
 	} {
 		no = true
-		if _, err := g.Check(parsed(head)); !errors.Is(err, ErrUnauthorized) || !errors.Is(err, mine) {
+		if _, err := g.Redeem(parsed(head)); !errors.Is(err, ErrUnauthorized) || !errors.Is(err, mine) {
 			t.Errorf("%s: %v", name, err)
 		}
 		no = false
-		if _, err := g.Check(parsed(head)); err != nil {
+		if _, err := g.Redeem(parsed(head)); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 	for _, protocols := range []string{"ticket." + good(), "ticket." + good() + ", other"} {
-		if _, err := g.Check(parsed(request("/", "Sec-WebSocket-Protocol: "+protocols))); !errors.Is(err, ErrBadHandshake) {
+		if _, err := g.Redeem(parsed(request("/", "Sec-WebSocket-Protocol: "+protocols))); !errors.Is(err, ErrBadHandshake) {
 			t.Errorf("a subprotocol though none is configured: %v", err)
 		}
 	}
-	if _, err := g.Check(parsed(strings.Replace(request("/?ticket="+good()), ": 13", ": 8", 1))); !errors.Is(err, ErrBadHandshake) {
+	if _, err := g.Redeem(parsed(strings.Replace(request("/?ticket="+good()), ": 13", ": 8", 1))); !errors.Is(err, ErrBadHandshake) {
 		t.Errorf("a bad handshake, though any request will do: %v", err)
 	}
 	// Whoever has parsed the form before leaves no ticket in it.
@@ -208,12 +208,12 @@ func TestGateOptions(t *testing.T) {
 	// The path is the one that the client showed, whatever was stripped since.
 	bound := parsed(request("/api/room?ticket=" + d.ticket(t, Claims{Path: "/api/room"})))
 	bound.URL.Path = "/room"
-	if _, err := g.Check(bound); err != nil {
+	if _, err := g.Redeem(bound); err != nil {
 		t.Errorf("behind StripPrefix: %v", err)
 	}
 	made := httptest.NewRequest("GET", "/room?ticket="+d.ticket(t, Claims{Path: "/room"}), nil)
 	made.RequestURI = ""
-	if _, err := g.Check(made); err != nil {
+	if _, err := g.Redeem(made); err != nil {
 		t.Errorf("a request without RequestURI: %v", err)
 	}
 	if _, err := NewGate(GateConfig{Origins: []string{"null"}, Protocols: []string{""}}); err == nil ||
@@ -298,7 +298,7 @@ func TestGateClientLeaves(t *testing.T) {
 		c.Authorize = func(*http.Request, *Ticket) error { leave(); return nil }
 	})
 	r := parsed(carried[0].head(d.ticket(t, Claims{}))).WithContext(ctx)
-	if _, err := g.Check(r); !errors.Is(err, ErrTimeout) || d.guard.spent != 0 {
+	if _, err := g.Redeem(r); !errors.Is(err, ErrTimeout) || d.guard.spent != 0 {
 		t.Errorf("%v, %d spent", err, d.guard.spent)
 	}
 }

@@ -1,0 +1,84 @@
+package gateway
+
+import (
+	"net"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+)
+
+// proxies are the peers whose forwarding headers are believed. The address of a unix
+// socket is none: who may connect to one is trusted by its permissions.
+type proxies []netip.Prefix
+
+func (p proxies) trust(remote string) bool {
+	if remote == "" || remote == "@" || strings.HasPrefix(remote, "/") {
+		return len(p) > 0
+	}
+	addr := addrOf(remote)
+	return addr.IsValid() && slices.ContainsFunc(p, func(prefix netip.Prefix) bool { return prefix.Contains(addr) })
+}
+
+// addrOf reads an address, with or without a port.
+func addrOf(text string) netip.Addr {
+	text = strings.TrimSpace(text)
+	if both, err := netip.ParseAddrPort(text); err == nil {
+		return both.Addr().Unmap().WithZone("")
+	}
+	addr, err := netip.ParseAddr(strings.Trim(text, "[]"))
+	if err != nil {
+		return netip.Addr{}
+	}
+	return addr.Unmap().WithZone("")
+}
+
+// client is the address that a request came from: the peer's, or behind trusted
+// proxies the last one in X-Forwarded-For that is none of them. Where that header
+// cannot be read the address is unknown, and a ticket that is bound to one is refused.
+func (p proxies) client(r *http.Request) netip.Addr {
+	if !p.trust(r.RemoteAddr) {
+		return addrOf(r.RemoteAddr)
+	}
+	hops := tokens(r.Header["X-Forwarded-For"])
+	for _, hop := range slices.Backward(hops) {
+		addr := addrOf(hop)
+		if !addr.IsValid() || !p.trust(addr.String()) {
+			return addr
+		}
+	}
+	return addrOf(r.RemoteAddr)
+}
+
+// forwarded sets the headers that tell the upstream where a request came from. What a
+// peer that is not trusted sent under their names is gone.
+func (s *state) forwarded(r *http.Request, h http.Header) {
+	peer := ""
+	if host, _, err := net.SplitHostPort(r.RemoteAddr); err == nil {
+		peer = host
+	}
+	proto := "http"
+	if r.TLS != nil {
+		proto = "https"
+	}
+	host := r.Host
+	hops := []string{}
+	if s.proxies.trust(r.RemoteAddr) {
+		hops = tokens(h["X-Forwarded-For"])
+		if given := h["X-Forwarded-Proto"]; len(given) == 1 && (given[0] == "http" || given[0] == "https") {
+			proto = given[0]
+		}
+	}
+	if peer != "" {
+		hops = append(hops, peer)
+	}
+	for _, name := range []string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host", "X-Forwarded-Port",
+		"X-Forwarded-Prefix", "X-Forwarded-Uri", "X-Forwarded-Method", "X-Original-Uri", "X-Original-Url", "X-Real-Ip"} {
+		h.Del(name)
+	}
+	if len(hops) > 0 {
+		h.Set("X-Forwarded-For", strings.Join(hops, ", "))
+	}
+	h.Set("X-Forwarded-Proto", proto)
+	h.Set("X-Forwarded-Host", host)
+}

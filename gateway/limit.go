@@ -1,0 +1,64 @@
+package gateway
+
+import (
+	"errors"
+	"hash/maphash"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/time/rate"
+)
+
+// seats bound the connections, handshakes that are under way among them.
+type seats struct {
+	max   atomic.Int64
+	taken atomic.Int64
+}
+
+var errFull = errors.New("every connection of max-connections is in use")
+
+// A seat is one connection.
+type seat struct{ leave func() }
+
+func (s *seats) take() (seat, error) {
+	if s.taken.Add(1) > s.max.Load() {
+		s.taken.Add(-1)
+		return seat{}, errFull
+	}
+	return seat{sync.OnceFunc(func() { s.taken.Add(-1) })}, nil
+}
+
+// rates bound how often each of many names may do something. Names share a bucket by
+// chance, one in thousands, so the memory is bounded and set in advance; whoever shares
+// one with somebody greedy waits for a moment.
+type rates struct {
+	seed    maphash.Seed
+	buckets []bucket
+	limit   rate.Limit
+	burst   int
+}
+
+type bucket struct {
+	once    sync.Once
+	limiter *rate.Limiter
+}
+
+const rateBuckets = 1 << 14
+
+func newRates(perMinute int) *rates {
+	return &rates{maphash.MakeSeed(), make([]bucket, rateBuckets), rate.Limit(float64(perMinute) / 60), max(perMinute/6, 5)}
+}
+
+// allow says whether name may act at now, and if not, how long until it may.
+func (r *rates) allow(now time.Time, name string) (wait time.Duration, ok bool) {
+	b := &r.buckets[maphash.String(r.seed, name)%rateBuckets]
+	b.once.Do(func() { b.limiter = rate.NewLimiter(r.limit, r.burst) })
+	reservation := b.limiter.ReserveN(now, 1)
+	wait = reservation.DelayFrom(now)
+	if wait == 0 {
+		return 0, true
+	}
+	reservation.CancelAt(now)
+	return wait, false
+}

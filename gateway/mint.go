@@ -1,0 +1,186 @@
+package gateway
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/wsticket/wsticket"
+)
+
+// An asker finds out who sent a request to the mint path: it asks the backend, with
+// the Cookie and the Authorization of that request, and reads claims.
+type asker struct {
+	url     string
+	client  *http.Client
+	timeout time.Duration
+}
+
+// maxClaims bounds the answer: no more fits into a ticket.
+const maxClaims = 4 << 10
+
+// newAsker prepares asking at a URL, which parseAskURL has read.
+func newAsker(target *url.URL, timeout time.Duration) *asker {
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport.Proxy = nil // a variable of the environment must not see the users' cookies
+	transport.MaxIdleConnsPerHost = 64
+	transport.MaxResponseHeaderBytes = 64 << 10
+	return &asker{target.String(), &http.Client{
+		Transport: transport,
+		// To be sent somewhere else means: log in. Cookies must not go along.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}, timeout}
+}
+
+func parseAskURL(text string) (*url.URL, error) {
+	u, err := url.Parse(text)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.User != nil || u.Fragment != "" {
+		return nil, errors.New("it is no address to ask; give http://HOST/PATH or https://HOST/PATH, without a user")
+	}
+	return u, nil
+}
+
+var errAnswer = errors.New("the answer of mint-auth")
+
+// claims asks. 200 with a JSON object of claims is a user; 401 and 403 are refusals;
+// all else is a fault, and its text stays here.
+func (a *asker) claims(r *http.Request) (*wsticket.Claims, error) {
+	ctx, cancel := context.WithTimeout(r.Context(), a.timeout)
+	defer cancel()
+	ask, err := http.NewRequestWithContext(ctx, http.MethodGet, a.url, nil)
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range []string{"Cookie", "Authorization", "User-Agent", "Accept-Language"} {
+		if lines := r.Header[name]; len(lines) > 0 {
+			ask.Header[name] = lines
+		}
+	}
+	ask.Header.Set("Accept", "application/json")
+	for _, name := range []string{"X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host"} {
+		if lines := r.Header[name]; len(lines) > 0 {
+			ask.Header[name] = lines
+		}
+	}
+	answer, err := a.client.Do(ask)
+	if err != nil {
+		var unwrap *url.Error
+		if errors.As(err, &unwrap) {
+			err = unwrap.Err // without the URL
+		}
+		return nil, fmt.Errorf("asking mint-auth: %w", err)
+	}
+	defer answer.Body.Close()
+	switch answer.StatusCode {
+	case http.StatusOK:
+	case http.StatusUnauthorized:
+		return nil, wsticket.ErrUnauthenticated
+	case http.StatusForbidden:
+		return nil, wsticket.ErrForbidden
+	default:
+		return nil, fmt.Errorf("%w has status %d; answer 200 with claims, 401 or 403", errAnswer, answer.StatusCode)
+	}
+	if kind, _, err := mime.ParseMediaType(answer.Header.Get("Content-Type")); err != nil || kind != "application/json" {
+		return nil, fmt.Errorf("%w is not application/json", errAnswer)
+	}
+	body, err := io.ReadAll(io.LimitReader(answer.Body, maxClaims+1))
+	if err != nil {
+		return nil, fmt.Errorf("%w broke off: %w", errAnswer, err)
+	}
+	if len(body) > maxClaims {
+		return nil, fmt.Errorf("%w is longer than %d bytes", errAnswer, maxClaims)
+	}
+	return readClaims(body)
+}
+
+// readClaims reads a JSON object of claims, strictly: each member once, with the type
+// that the ticket format gives it. What the format leaves to the application goes into
+// the ticket as it is.
+func readClaims(body []byte) (*wsticket.Claims, error) {
+	d := json.NewDecoder(bytes.NewReader(body))
+	d.UseNumber()
+	if token, err := d.Token(); err != nil || token != json.Delim('{') {
+		return nil, fmt.Errorf("%w is no JSON object", errAnswer)
+	}
+	c := &wsticket.Claims{}
+	seen := map[string]bool{}
+	for d.More() {
+		token, err := d.Token()
+		name, ok := token.(string)
+		if err != nil || !ok {
+			return nil, fmt.Errorf("%w is no JSON object", errAnswer)
+		}
+		if seen[name] {
+			return nil, fmt.Errorf("%w has %.32q twice", errAnswer, name)
+		}
+		seen[name] = true
+		var value json.RawMessage
+		if err := d.Decode(&value); err != nil {
+			return nil, fmt.Errorf("%w is no JSON object", errAnswer)
+		}
+		if err := setClaim(c, name, value); err != nil {
+			return nil, err
+		}
+	}
+	if _, err := d.Token(); err != nil {
+		return nil, fmt.Errorf("%w is no JSON object", errAnswer)
+	}
+	if _, err := d.Token(); err != io.EOF {
+		return nil, fmt.Errorf("%w has something behind the object", errAnswer)
+	}
+	if c.Subject == "" {
+		return nil, fmt.Errorf("%w has no sub; answer 401 for a stranger", errAnswer)
+	}
+	return c, nil
+}
+
+func setClaim(c *wsticket.Claims, name string, value json.RawMessage) error {
+	texts := map[string]*string{"sub": &c.Subject, "sid": &c.SessionID, "scope": &c.Scope, "iss": &c.Issuer,
+		"origin": &c.Origin, "path": &c.Path, "ip": &c.IP}
+	if text := texts[name]; text != nil {
+		if value[0] != '"' || json.Unmarshal(value, text) != nil {
+			return fmt.Errorf("%w: %s is not a string", errAnswer, name)
+		}
+		if *text == "" {
+			return fmt.Errorf("%w: %s is empty; leave it out", errAnswer, name)
+		}
+		return nil
+	}
+	switch name {
+	case "aud":
+		if value[0] == '"' {
+			c.Audiences = make([]string, 1)
+			json.Unmarshal(value, &c.Audiences[0])
+		} else if json.Unmarshal(value, &c.Audiences) != nil || len(c.Audiences) == 0 {
+			return fmt.Errorf("%w: aud is neither a string nor a list of strings", errAnswer)
+		}
+	case "session_exp":
+		seconds, err := wholeSeconds(value)
+		if err != nil {
+			return fmt.Errorf("%w: session_exp %w", errAnswer, err)
+		}
+		c.SessionExpires = time.Unix(seconds, 0)
+	case "jti", "iat", "exp", "nbf":
+		return fmt.Errorf("%w has %s, which the gateway sets; leave it out", errAnswer, name)
+	default:
+		c.Extra = append(c.Extra, wsticket.Member{Name: name, JSON: value})
+	}
+	return nil
+}
+
+// wholeSeconds reads a time of the ticket format.
+func wholeSeconds(value json.RawMessage) (int64, error) {
+	var seconds int64
+	if strings.Trim(string(value), "0123456789") != "" || len(value) > 12 || json.Unmarshal(value, &seconds) != nil {
+		return 0, errors.New("is not an integer of seconds since 1970 (milliseconds?)")
+	}
+	return seconds, nil
+}

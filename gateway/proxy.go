@@ -1,0 +1,124 @@
+package gateway
+
+import (
+	"context"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/wsticket/wsticket"
+)
+
+// proxy hands on a handshake whose ticket was spent. The order is: check, spend, dial.
+// So a used ticket never causes as much as a connection to the upstream. A ticket that
+// is lost to an upstream which is down costs the client nothing: it mints for every
+// attempt anyway.
+func (g *Gateway) proxy(w http.ResponseWriter, r *http.Request) {
+	ticket, _ := wsticket.TicketFrom(r.Context())
+	s := r.Context().Value(stateKey{}).(*state)
+	seat, err := g.seats.take()
+	if err != nil {
+		refuse(w, http.StatusServiceUnavailable)
+		return
+	}
+	t := &tunnel{done: seat.leave}
+	conn, err := g.registry.Add(ticket, t.ended)
+	if err != nil {
+		g.refusedLive(w, r, err)
+		seat.leave()
+		return
+	}
+	t.done = func() { conn.Remove(); seat.leave() }
+	if !g.connect(w, r, s, t, ticket) {
+		t.done()
+	}
+}
+
+// connect has the upstream answer, and joins both sides if it upgrades.
+func (g *Gateway) connect(w http.ResponseWriter, r *http.Request, s *state, t *tunnel, ticket *wsticket.Ticket) bool {
+	ctx, cancel := context.WithTimeout(r.Context(), s.config.Timeout)
+	defer cancel()
+	header := r.Header.Clone()
+	setIdentity(header, ticket)
+	s.forwarded(r, header)
+	began := time.Now()
+	a, err := s.upstream.ask(ctx, r, header)
+	g.metrics.upstream(time.Since(began), err)
+	if err != nil {
+		g.log.upstream(r, err)
+		if ctx.Err() != nil || isTimeout(err) {
+			refuse(w, http.StatusGatewayTimeout)
+		} else {
+			refuse(w, http.StatusBadGateway)
+		}
+		return false
+	}
+	if !a.upgraded {
+		g.relay(w, a)
+		return false
+	}
+	client, buffered, err := http.NewResponseController(w).Hijack()
+	if err != nil { // the gate has looked for a hijacker, so the client is gone
+		a.conn.Close()
+		return false
+	}
+	var head strings.Builder
+	head.WriteString("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n")
+	withoutHops(a.response.Header)
+	a.response.Header.Del("Content-Length")
+	a.response.Header.Write(&head)
+	head.WriteString("\r\n")
+	client.SetDeadline(time.Now().Add(s.config.Timeout))
+	_, err = io.WriteString(client, head.String())
+	if err == nil {
+		err = client.SetDeadline(time.Time{})
+	}
+	if err == nil {
+		err = a.conn.SetDeadline(time.Time{})
+	}
+	if err != nil {
+		client.Close()
+		a.conn.Close()
+		return false
+	}
+	if !t.join(client, a.conn, buffer(buffered.Reader), buffer(a.reader)) {
+		client.Close()
+		a.conn.Close()
+		return false
+	}
+	return true
+}
+
+// buffer returns what is read already, as a copy, so that the reader is free to go.
+func buffer(r interface {
+	Buffered() int
+	Peek(int) ([]byte, error)
+}) []byte {
+	early, _ := r.Peek(r.Buffered())
+	return append([]byte(nil), early...)
+}
+
+// relay gives the client an answer of the upstream that is no 101, as an answer.
+func (g *Gateway) relay(w http.ResponseWriter, a *answered) {
+	defer a.conn.Close()
+	a.limited.N = maxUpstreamBody
+	withoutHops(a.response.Header)
+	header := w.Header()
+	for name, lines := range a.response.Header {
+		header[name] = lines
+	}
+	// What is cut short must not look whole, and the next request of this client
+	// must not be read out of a body.
+	header.Set("Connection", "close")
+	w.WriteHeader(a.response.StatusCode)
+	if _, err := io.Copy(w, a.response.Body); err != nil {
+		panic(http.ErrAbortHandler)
+	}
+}
+
+func isTimeout(err error) bool {
+	var timeout net.Error
+	return asError(err, &timeout) && timeout.Timeout()
+}

@@ -1,0 +1,172 @@
+package gateway
+
+import (
+	"errors"
+	"io"
+	"net"
+	"sync"
+	"time"
+)
+
+// A tunnel is an accepted WebSocket: two connections, and what is copied between
+// them. No frame is changed. Only the boundaries of the frames that go to the client
+// are watched, so that a close frame of ours can stand between two of them.
+type tunnel struct {
+	client, upstream net.Conn
+	done             func() // called once, when both connections are closed
+
+	mu     sync.Mutex // held while bytes are written to the client
+	frames boundary
+	ending bool // a close frame of ours was written: nothing may follow it
+
+	left sync.WaitGroup
+}
+
+const (
+	// lingering bounds how long the one direction may go on when the other has
+	// ended, and how long a client may take to answer a close frame.
+	lingering = 10 * time.Second
+
+	// closing bounds the wait for the end of a frame that is under way, and the
+	// writing of the close frame behind it.
+	closing = time.Second
+)
+
+// start copies until both sides have ended, and returns at once. early is what came
+// from each side behind its handshake.
+func (t *tunnel) start(earlyClient, earlyUpstream []byte) {
+	t.left.Add(2)
+	go func() {
+		defer t.left.Done()
+		t.finish(copyTo(t.upstream, t.client, earlyClient, t.upstream.Write), t.upstream)
+	}()
+	go func() {
+		defer t.left.Done()
+		t.finish(copyTo(t.client, t.upstream, earlyUpstream, t.toClient), t.client)
+		t.left.Wait()
+		t.client.Close()
+		t.upstream.Close()
+		t.done()
+	}()
+}
+
+// finish hands the end of one direction on: an orderly end as one, so that the other
+// direction may still say goodbye; anything else ends both.
+func (t *tunnel) finish(err error, to net.Conn) {
+	if to == t.client && t.isEnding() {
+		return // the client has its close frame, and answers it or not
+	}
+	if err != nil || closeWrite(to) != nil {
+		t.client.Close()
+		t.upstream.Close()
+		return
+	}
+	to.SetReadDeadline(time.Now().Add(lingering))
+}
+
+func (t *tunnel) isEnding() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.ending
+}
+
+func closeWrite(c net.Conn) error {
+	if half, ok := c.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return errors.New("cannot be closed for writing alone")
+}
+
+// toClient writes bytes of the upstream to the client.
+func (t *tunnel) toClient(b []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.ending {
+		return 0, net.ErrClosed
+	}
+	n, err := t.client.Write(b)
+	t.frames.pass(b[:n])
+	return n, err
+}
+
+// end sends the client a close frame and lets go of the upstream. It waits for no
+// more than a few seconds, on its caller's goroutine.
+func (t *tunnel) end(code uint16, reason string) {
+	if t.lockAtBoundary() {
+		t.ending = true
+		t.client.SetWriteDeadline(time.Now().Add(closing))
+		_, err := t.client.Write(closeFrame(code, reason))
+		t.mu.Unlock()
+		if err == nil && closeWrite(t.client) == nil {
+			// The client answers with a close frame, which goes to the upstream and
+			// tells it, and then closes.
+			t.client.SetReadDeadline(time.Now().Add(lingering))
+			t.upstream.SetReadDeadline(time.Unix(1, 0))
+			return
+		}
+	}
+	t.client.Close()
+	t.upstream.Close()
+}
+
+// lockAtBoundary takes the lock at a moment when the client has got only whole
+// frames. It gives up, without the lock, when there is none in time.
+func (t *tunnel) lockAtBoundary() bool {
+	deadline := time.Now().Add(closing)
+	// A write that hangs because the client does not read holds the lock.
+	stop := time.AfterFunc(closing, func() { t.client.SetWriteDeadline(time.Unix(1, 0)) })
+	defer stop.Stop()
+	for {
+		t.mu.Lock()
+		if t.frames.between() {
+			return true
+		}
+		t.mu.Unlock()
+		if time.Now().After(deadline) {
+			return false
+		}
+		time.Sleep(5 * time.Millisecond) // the rest of the frame is on its way
+	}
+}
+
+// closeFrame is an unmasked close frame (RFC 6455 section 5.5.1).
+func closeFrame(code uint16, reason string) []byte {
+	reason = reason[:min(len(reason), 123)]
+	frame := []byte{0x88, byte(2 + len(reason)), byte(code >> 8), byte(code)}
+	return append(frame, reason...)
+}
+
+// copyTo copies until src ends: nil for an orderly end.
+func copyTo(dst, src net.Conn, early []byte, write func([]byte) (int, error)) error {
+	if len(early) > 0 {
+		if _, err := write(early); err != nil {
+			return err
+		}
+	}
+	if raw := rawReader(src); raw != nil {
+		return raw.copyTo(write)
+	}
+	return copyBuffered(src, write)
+}
+
+// copyBuffered serves connections that only read into a buffer, such as those of
+// TLS.
+func copyBuffered(src io.Reader, write func([]byte) (int, error)) error {
+	buffer := make([]byte, 8<<10)
+	for {
+		n, err := src.Read(buffer)
+		if n > 0 {
+			if _, werr := write(buffer[:n]); werr != nil {
+				return werr
+			}
+		}
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+var buffers = sync.Pool{New: func() any { b := make([]byte, 64<<10); return &b }}

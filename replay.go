@@ -196,8 +196,9 @@ func (c *ReplayCache) Spend(_ context.Context, s Use) error {
 	}
 }
 
-// timeEnd bounds the times of the ticket format: 15 digits. It also keeps every
-// sum of a time and a few durations far from overflow.
+// timeEnd bounds the times that a cache looks at. It is far beyond the last time of
+// the ticket format, the end of the year 9999, and keeps every sum of a time and a
+// few durations far from overflow.
 const timeEnd = 1_000_000_000_000_000
 
 // reachable says whether a ticket of this expiry can be up for decision now. It

@@ -10,7 +10,7 @@ import (
 )
 
 const (
-	latest     = 999_999_999_999_999 // the longest time of the format: 15 digits
+	latest     = jsonscan.LatestTime
 	maxIDLen   = 128
 	maxNesting = 7 // below the payload itself
 )
@@ -25,7 +25,7 @@ func (s *Signer) check(iat, exp int64, c *Claims) error {
 		f.addf("TTL is %v; give 1s to the signer's MaxTTL of %v", seconds(exp-iat), seconds(s.maxTTL))
 	}
 	if iat < 0 || iat > latest || exp > latest {
-		f.addf("the time %d is none that a ticket can hold", iat)
+		f.addf("the ticket would be valid from %d to %d; give times from 1970 to the end of the year 9999", iat, exp)
 	}
 	if c.Subject == "" {
 		f.addf("Subject is empty; name whom the application authenticated")

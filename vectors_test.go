@@ -85,7 +85,7 @@ func runTicketVector(t *testing.T, v vectorFile) {
 			t.Fatal(err)
 		}
 	}
-	now := time.Unix(int64(v.integer(t, "now")), 0)
+	now := v.now(t)
 
 	// One Ticket for both, so that the second has leftovers of the first to show.
 	var ticket Ticket
@@ -184,7 +184,7 @@ func runSigningVector(t *testing.T, v vectorFile) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ticket, err := signer.AppendTicketAt(nil, time.Unix(int64(v.integer(t, "now")), 0), &Claims{Subject: "user-1"})
+	ticket, err := signer.AppendTicketAt(nil, v.now(t), &Claims{Subject: "user-1"})
 	if v.one(t, "expect") == "none" {
 		if !errors.Is(err, ErrNoSigningKey) {
 			t.Errorf("ticket %q, error %v, want %v", ticket, err, ErrNoSigningKey)
@@ -323,6 +323,15 @@ func (v vectorFile) integer(t *testing.T, name string) int {
 		t.Fatal(err)
 	}
 	return n
+}
+
+func (v vectorFile) now(t *testing.T) time.Time {
+	t.Helper()
+	n, err := strconv.ParseInt(v.one(t, "now"), 10, 64) // beyond an int of 32 bits
+	if err != nil {
+		t.Fatal(err)
+	}
+	return time.Unix(n, 0)
 }
 
 func (v vectorFile) seconds(t *testing.T, name string) time.Duration {

@@ -226,13 +226,14 @@ func known(name []byte) Present {
 // Known says whether the format gives name a meaning.
 func Known(name string) bool { return known([]byte(name)) != 0 }
 
-// seconds reads a time at p[i]: 1 to 15 digits without a leading zero.
+// seconds reads a time at p[i]: digits without a leading zero, up to the end of the
+// year 9999, which has twelve.
 func seconds(p []byte, i int, to *int64) int {
 	start, n := i, int64(0)
 	for ; i < len(p) && p[i]-'0' <= 9; i++ {
 		n = n*10 + int64(p[i]-'0')
 	}
-	if digits := i - start; digits == 0 || digits > 15 || digits > 1 && p[start] == '0' {
+	if digits := i - start; digits == 0 || digits > 12 || n > jsonscan.LatestTime || digits > 1 && p[start] == '0' {
 		return jsonscan.Fault
 	}
 	*to = n

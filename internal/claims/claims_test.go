@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 	"unicode/utf8"
 )
 
@@ -52,6 +53,9 @@ func modelOf(payload string) (m model, ok bool) {
 				return m, false
 			}
 			m.time[name], _ = strconv.ParseInt(string(raw), 10, 64)
+			if time.Unix(m.time[name], 0).UTC().Year() > 9999 {
+				return m, false
+			}
 		case "jti", "sub", "iss", "scope", "sid", "origin", "path", "ip":
 			s, isText := modelText(raw)
 			if !isText {
@@ -227,7 +231,7 @@ func payloads() []string {
 		"{\"jti\" : \"n\" , \"iat\"\t:\r\n1,\"exp\":2}", `{"jti":"n","iat":1,"exp":2,"EXP":"x","Aud":[]}`,
 		`{` + base + `,"\u0065xp":1}`, `{` + base + `,"\u0078":1}`, `{"jti" "n"}`, `{jti:"n"}`,
 	}
-	for _, v := range []string{"0", "00", "01", "-1", "-0", "+1", "1.0", "1e3", "1E3", "1e400", "NaN", "0x10", "9223372036854775808", "999999999999999", "1000000000000000", `"1"`, "true", "null", "[1]", "{}", "", " 7 "} {
+	for _, v := range []string{"0", "00", "01", "-1", "-0", "+1", "1.0", "1e3", "1E3", "1e400", "NaN", "0x10", "9223372036854775808", "253402300799", "253402300800", "999999999999", "1000000000000", "1795219210000", "999999999999999", "1000000000000000", `"1"`, "true", "null", "[1]", "{}", "", " 7 "} {
 		for _, name := range []string{"exp", "iat", "nbf", "session_exp"} {
 			list = append(list, `{"jti":"n","iat":1,"exp":2,"`+name+`":`+v+`}`, `{"jti":"n","`+name+`":`+v+`}`, `{"jti":"n","iat":1,"`+name+`":`+v+`}`)
 		}

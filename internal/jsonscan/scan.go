@@ -262,6 +262,10 @@ func digits(b []byte, i int) int {
 	return i
 }
 
+// LatestTime is the end of the year 9999 in seconds since 1970, and the latest time
+// that tickets and keyrings may hold. Now in milliseconds is beyond it.
+const LatestTime = 253_402_300_799
+
 // Integer reads a value of 1 to 15 digits: no sign, no leading zero, no fraction
 // and no exponent.
 func Integer(value []byte) (n int64, ok bool) {

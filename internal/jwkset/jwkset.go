@@ -189,7 +189,11 @@ func parseKey(i int, data []byte) (key Key, faults []error) {
 		}
 		seconds, ok := jsonscan.Integer(value)
 		if !ok {
-			fault("%s must be an integer of seconds since 1970, 1 to 15 digits: write it as such or leave it out", t.name)
+			fault("%s must be an integer of seconds since 1970: write it as such or leave it out", t.name)
+			continue
+		}
+		if seconds > jsonscan.LatestTime {
+			fault("%s is %d, beyond the year 9999: give seconds since 1970, not milliseconds", t.name, seconds)
 			continue
 		}
 		*t.dst = seconds

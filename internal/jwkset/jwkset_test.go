@@ -156,6 +156,9 @@ func TestParseRefuses(t *testing.T) {
 		"nbf negative":         {set(good, key("bad", 'b', `,"nbf":-1`)), bad + "nbf must be an integer"},
 		"exp exponent":         {set(good, key("bad", 'b', `,"exp":1e9`)), bad + "exp must be an integer"},
 		"exp 16 digits":        {set(good, key("bad", 'b', `,"exp":1000000000000000`)), bad + "exp must be an integer"},
+		"exp year 10000":       {set(good, key("bad", 'b', `,"exp":253402300800`)), bad + "exp is 253402300800, beyond the year 9999"},
+		"nbf milliseconds":     {set(good, key("bad", 'b', `,"nbf":1795219260000`)), bad + "nbf is 1795219260000, beyond the year 9999: give seconds since 1970, not milliseconds"},
+		"iat milliseconds":     {set(good, key("bad", 'b', `,"iat":1795219260000`)), bad + "iat is 1795219260000"},
 		"exp null":             {set(good, key("bad", 'b', `,"exp":null`)), bad + "exp must be an integer"},
 		"exp at nbf":           {set(good, key("bad", 'b', `,"nbf":7,"exp":7`)), bad + "exp is not after nbf"},
 		"exp before nbf":       {set(good, key("bad", 'b', `,"nbf":7,"exp":6`)), bad + "exp is not after nbf"},
@@ -200,7 +203,7 @@ func TestParseReportsAllFaults(t *testing.T) {
 
 func TestUnknownMembersSurvive(t *testing.T) {
 	input := `{"big":12345678901234567890.50,"<&>":{"a":[1, 2,"\u00e9"],"a":null},"keys":[` +
-		key("a", 'a', `,"use":"sig","iat":1,"nbf":2,"exp":900000000000003,"x5c":{"not":"a chain"},"x5t":12345678901234567890,"d e":" x ","key_ops":["verify","sign","verify"]`) + `]}`
+		key("a", 'a', `,"use":"sig","iat":1,"nbf":2,"exp":253402300003,"x5c":{"not":"a chain"},"x5t":12345678901234567890,"d e":" x ","key_ops":["verify","sign","verify"]`) + `]}`
 	s, err := Parse([]byte(input))
 	if err != nil {
 		t.Fatal(err)
@@ -211,7 +214,7 @@ func TestUnknownMembersSurvive(t *testing.T) {
 	}
 	for _, want := range []string{
 		`"big":12345678901234567890.50`, `:{"a":[1,2,"\u00e9"],"a":null}`, `"x5c":{"not":"a chain"}`, `"x5t":12345678901234567890`, `"d e":" x "`,
-		`"key_ops":["verify","sign","verify"]`, `"exp":900000000000003`, `"iat":1,`, `"nbf":2,`, `"use":"sig"`,
+		`"key_ops":["verify","sign","verify"]`, `"exp":253402300003`, `"iat":1,`, `"nbf":2,`, `"use":"sig"`,
 	} {
 		if !bytes.Contains(out, []byte(want)) {
 			t.Errorf("%s is not in\n%s", want, out)

@@ -81,6 +81,9 @@ const (
 	t0   = 1795219200
 	none = -1
 
+	// latest is the last time of the format: 9999-12-31T23:59:59Z.
+	latest int64 = 253402300799
+
 	stdHeader  = `{"alg":"HS256","kid":"k1","typ":"ws-ticket+jwt"}`
 	stdPayload = `{"jti":"AAECAwQFBgcICQoLDA0ODw","iat":1795219200,"exp":1795219210,"sub":"user-1"}`
 )
@@ -541,15 +544,22 @@ func claimVectors() []vector {
 	bad("exp-nan", "NaN is no JSON.", exp("NaN"))
 	bad("exp-infinity", "Infinity is no JSON.", exp("Infinity"))
 	bad("exp-1e400", "No exponent; as a float it would be infinite and never expire.", exp("1e400"))
-	bad("exp-2-63", "At most 15 digits: 2^63 would overflow to a negative time.", exp("9223372036854775808"))
-	bad("exp-2-64", "At most 15 digits: 2^64 + exp would wrap to a good time.", exp("18446744075504770826"))
+	bad("exp-2-63", "Beyond the year 9999: 2^63 would overflow to a negative time.", exp("9223372036854775808"))
+	bad("exp-2-64", "Beyond the year 9999: 2^64 + exp would wrap to a good time.", exp("18446744075504770826"))
 	bad("exp-empty", "A value is needed.", exp(""))
 	vs = append(vs,
-		vector{name: "claim-time-15-digits", why: "A time has up to 15 digits.", now: 999999999999995, payload: `{"jti":"a","iat":999999999999990,"exp":999999999999999}`},
-		vector{name: "claim-exp-16-digits", why: "A time has at most 15 digits.", now: 999999999999997, payload: `{"jti":"a","iat":999999999999995,"exp":1000000000000000}`, expect: "malformed"},
-		vector{name: "claim-iat-16-digits", why: "A time has at most 15 digits.", now: 1000000000000001, payload: `{"jti":"a","iat":1000000000000000,"exp":1000000000000005}`, expect: "malformed"},
-		vector{name: "claim-session-exp-16-digits", why: "A time has at most 15 digits.", payload: plus(`"session_exp":1000000000000000`), expect: "malformed"},
-		vector{name: "claim-session-exp-15-digits", why: "A time has up to 15 digits.", payload: plus(`"session_exp":999999999999999`)},
+		vector{name: "claim-time-latest", why: "The last time is the end of the year 9999.", now: latest - 5, payload: fmt.Sprintf(`{"jti":"a","iat":%d,"exp":%d}`, latest-9, latest)},
+		vector{name: "claim-exp-year-10000", why: "A time is not later than the year 9999.", now: latest - 3, payload: fmt.Sprintf(`{"jti":"a","iat":%d,"exp":%d}`, latest-5, latest+1), expect: "malformed"},
+		vector{name: "claim-iat-year-10000", why: "A time is not later than the year 9999.", now: latest + 2, payload: fmt.Sprintf(`{"jti":"a","iat":%d,"exp":%d}`, latest+1, latest+6), expect: "malformed"},
+		vector{name: "claim-nbf-year-10000", why: "A time is not later than the year 9999; before it is asked whether the ticket is valid yet.", payload: plus(fmt.Sprintf(`"nbf":%d`, latest+1)), expect: "malformed"},
+		vector{name: "claim-session-exp-year-10000", why: "A time is not later than the year 9999.", payload: plus(fmt.Sprintf(`"session_exp":%d`, latest+1)), expect: "malformed"},
+		vector{name: "claim-session-exp-latest", why: "The last time is the end of the year 9999.", payload: plus(fmt.Sprintf(`"session_exp":%d`, latest))},
+		vector{name: "claim-exp-12-digits", why: "Twelve digits can be beyond the year 9999.", now: 999999999997, payload: `{"jti":"a","iat":999999999990,"exp":999999999999}`, expect: "malformed"},
+		vector{name: "claim-exp-16-digits", why: "A time is not later than the year 9999.", now: 999999999999997, payload: `{"jti":"a","iat":999999999999995,"exp":1000000000000000}`, expect: "malformed"},
+		vector{name: "claim-times-milliseconds", why: "iat and exp in milliseconds, now too: the commonest slip.", now: t0*1000 + 5, maxTTL: 3600, payload: `{"jti":"a","iat":1795219200000,"exp":1795219203000}`, expect: "malformed"},
+		vector{name: "claim-exp-milliseconds", why: "Milliseconds are beyond the year 9999: malformed, and not ttl_too_long.", payload: swap(`"exp":1795219210`, `"exp":1795219210000`), expect: "malformed"},
+		vector{name: "claim-nbf-milliseconds", why: "Milliseconds are beyond the year 9999: malformed, and not not_yet_valid.", payload: plus(`"nbf":1795219200000`), expect: "malformed"},
+		vector{name: "claim-session-exp-milliseconds", why: "A session_exp in milliseconds would be a connection that never ends.", payload: plus(`"session_exp":1795222800000`), expect: "malformed"},
 		vector{name: "claim-iat-zero", why: "0 is a time: one digit.", now: 1, payload: `{"jti":"a","iat":0,"exp":1}`},
 		vector{name: "claim-iat-minus-zero", why: "No sign, not even on zero.", now: 1, payload: `{"jti":"a","iat":-0,"exp":1}`, expect: "malformed"},
 		vector{name: "claim-iat-negative", why: "No sign.", now: 1, payload: `{"jti":"a","iat":-1,"exp":2}`, expect: "malformed"},
@@ -622,7 +632,7 @@ func timeVectors() []vector {
 	t("ttl-at-max", "exp - iat may be the max TTL.", "", t0+5, 0, t0, t0+60, "")
 	t("ttl-over-max", "exp - iat is one over the max TTL.", "ttl_too_long", t0+5, 0, t0, t0+61, "")
 	t("ttl-over-max-near-end", "The max TTL is about the signed times, not about what is left of them.", "ttl_too_long", t0+3599, 0, t0, t0+3600, "")
-	t("ttl-huge", "exp in the year 31690708.", "ttl_too_long", t0+5, 0, t0, 999999999999999, "")
+	t("ttl-huge", "exp at the end of the year 9999.", "ttl_too_long", t0+5, 0, t0, latest, "")
 	t("ttl-no-leeway", "Leeway does not lengthen the max TTL.", "ttl_too_long", t0+5, 5, t0, t0+62, "")
 	vs = append(vs,
 		vector{name: "time-ttl-at-lower-max", why: "A verifier may set its own max TTL.", maxTTL: 10},
@@ -1283,6 +1293,7 @@ func keyringVectors() []keyringVector {
 	ok("escaped-value", "A value may be written with escapes.", strings.Replace(stdKeyring, `"kid":"k1"`, `"kid":"\u006b1"`, 1))
 	ok("long-key", "A key may be longer than the hash block.", ring(key("k1", "HS256", sequence(1, 200))))
 	ok("exp-just-after-nbf", "exp one second after nbf.", ring(k1(`"nbf":1795219260`, `"exp":1795219261`)))
+	ok("exp-latest", "The last time is the end of the year 9999.", ring(k1(fmt.Sprintf(`"exp":%d`, latest))))
 	ok("all-expired", "Keys that have all expired verify nothing, but the keyring is one: a verifier takes it.", ring(k1(`"exp":1000000000`)))
 	ok("verify-only", "A keyring of keys that only verify.", ring(k1(`"key_ops":["verify"]`)))
 	ok("kid-case", "kids that differ in case are two kids.", ring(key("K1", "HS256", second), stdKey))
@@ -1350,6 +1361,10 @@ func keyringVectors() []keyringVector {
 	bad("nbf-string", "times", "k1", "Times are integers.", ring(k1(`"nbf":"1795219260"`)))
 	bad("nbf-date", "times", "k1", "Times are integers.", ring(k1(`"nbf":"2026-11-21T00:00:00Z"`)))
 	bad("iat-true", "times", "k1", "Times are integers.", ring(k1(`"iat":true`)))
+	bad("exp-milliseconds", "times", "k1", "Times are not later than the year 9999: milliseconds are.", ring(k1(`"exp":1795306000000`)))
+	bad("nbf-milliseconds", "times", "k1", "Times are not later than the year 9999: milliseconds are.", ring(k1(`"nbf":1795219260000`)))
+	bad("iat-milliseconds", "times", "k1", "Times are not later than the year 9999: milliseconds are.", ring(k1(`"iat":1795219200000`)))
+	bad("exp-year-10000", "times", "k1", "Times are not later than the year 9999.", ring(k1(fmt.Sprintf(`"exp":%d`, latest+1))))
 	bad("exp-at-nbf", "times", "k1", "exp is after nbf.", ring(k1(`"nbf":1795219260`, `"exp":1795219260`)))
 	bad("exp-before-nbf", "times", "k1", "exp is after nbf.", ring(k1(`"nbf":1795219260`, `"exp":1795219259`)))
 
@@ -1386,7 +1401,7 @@ type signingVector struct {
 
 // signNow lies far ahead, so that no key of these vectors has expired by the
 // clock of the machine that runs them.
-const signNow = 4102444800 // 2100-01-01T00:00:00Z
+const signNow int64 = 4102444800 // 2100-01-01T00:00:00Z
 
 func (v signingVector) file() []byte {
 	if v.ttl == 0 {
@@ -1420,8 +1435,8 @@ func signingVectors() []signingVector {
 	a := func(more ...string) string { return key("a", "HS256", sequence(1, 32), more...) }
 	b := func(more ...string) string { return key("b", "HS256", sequence(2, 32), more...) }
 	c := func(more ...string) string { return key("c", "HS256", sequence(3, 32), more...) }
-	nbf := func(d int) string { return fmt.Sprintf(`"nbf":%d`, signNow+d) }
-	exp := func(d int) string { return fmt.Sprintf(`"exp":%d`, signNow+d) }
+	nbf := func(d int64) string { return fmt.Sprintf(`"nbf":%d`, signNow+d) }
+	exp := func(d int64) string { return fmt.Sprintf(`"exp":%d`, signNow+d) }
 	verifyOnly := `"key_ops":["verify"]`
 
 	s("only", "The only key signs.", "a", a())

@@ -51,6 +51,7 @@ type option struct {
 	name   string
 	about  string
 	secret bool // may hold a password, which is not shown
+	fixed  bool // a reload cannot change it
 	value  func(*Config) setting
 }
 
@@ -63,35 +64,35 @@ type setting interface {
 
 // options are all that there is, in the order of the help.
 var options = []option{
-	{"listen", "take connections on `ADDRESS`", false, func(c *Config) setting { return text{&c.Listen} }},
-	{"keys", "read the keyring from `FILE`, again whenever it changes", false, func(c *Config) setting { return text{&c.Keys} }},
-	{"upstream", "hand connections on to `URL`: http://, https:// or unix:/PATH", true, func(c *Config) setting { return text{&c.Upstream} }},
-	{"origin", "let pages of `ORIGIN` mint and connect, such as https://app.example; none means the gateway's own host", false, func(c *Config) setting { return texts{&c.Origins} }},
-	{"aud", "take and mint tickets for `AUDIENCE`", false, func(c *Config) setting { return texts{&c.Audiences} }},
-	{"iss", "take tickets of `ISSUER` only; the first is put into tickets that are minted here", false, func(c *Config) setting { return texts{&c.Issuers} }},
-	{"carriers", "take tickets from these `PLACES`: query, subprotocol, bearer, cookie", false, func(c *Config) setting { return texts{&c.Carriers} }},
-	{"protocols", "subprotocols of the backend, which must be offered beside a ticket that comes as one", false, func(c *Config) setting { return texts{&c.Protocols} }},
-	{"single-use", "remember used tickets in this process (`local`), or for all nodes in redis://…, rediss://… or etcd://HOST:2379,…", true, func(c *Config) setting { return text{&c.SingleUse} }},
-	{"peak", "size the local memory for `N` tickets a second", false, func(c *Config) setting { return number{&c.Peak} }},
-	{"max-ttl", "refuse tickets that live longer than `DURATION`", false, func(c *Config) setting { return duration{&c.MaxTTL} }},
-	{"leeway", "clocks may differ by `DURATION`", false, func(c *Config) setting { return duration{&c.Leeway} }},
-	{"state", "save the local memory in `FILE` at the end, and load it at the start", false, func(c *Config) setting { return text{&c.State} }},
-	{"mint-path", "answer POST on `PATH` with a ticket", false, func(c *Config) setting { return text{&c.MintPath} }},
-	{"mint-auth", "ask `URL` who sent a request to mint-path; without it nothing is minted", true, func(c *Config) setting { return text{&c.MintAuth} }},
-	{"mint-ttl", "tickets that are minted live for `DURATION`", false, func(c *Config) setting { return duration{&c.MintTTL} }},
-	{"mint-rate", "mint at most `N` tickets a minute for a subject, and ten times as many for an address", false, func(c *Config) setting { return number{&c.MintRate} }},
-	{"verify-path", "answer subrequests of a proxy (forward authentication) on `PATH`; off when empty", false, func(c *Config) setting { return text{&c.VerifyPath} }},
-	{"trusted-proxy", "believe X-Forwarded-For, -Proto, -Host and -Uri of peers within `CIDR`", false, func(c *Config) setting { return texts{&c.TrustedProxies} }},
-	{"tls-cert", "serve TLS with the certificate chain in `FILE`, read again when it changes", false, func(c *Config) setting { return text{&c.TLSCert} }},
-	{"tls-key", "the key of tls-cert, in `FILE`", false, func(c *Config) setting { return text{&c.TLSKey} }},
-	{"max-connections", "hold at most `N` connections, handshakes among them", false, func(c *Config) setting { return number{&c.MaxConnections} }},
-	{"max-per-subject", "hold at most `N` connections of one subject; 0 means any number", false, func(c *Config) setting { return number{&c.MaxPerSubject} }},
-	{"timeout", "give a handshake, the upstream's part of it and a question to mint-auth `DURATION` each", false, func(c *Config) setting { return duration{&c.Timeout} }},
-	{"drain", "at the end, close connections over at most `DURATION`", false, func(c *Config) setting { return duration{&c.Drain} }},
-	{"admin", "serve /livez, /readyz, /metrics, /connections and /close on `ADDRESS`", false, func(c *Config) setting { return text{&c.Admin} }},
-	{"admin-token-file", "ask callers of admin, but for /livez and /readyz, for the bearer token in `FILE`", false, func(c *Config) setting { return text{&c.AdminTokenFile} }},
-	{"log-format", "write the log as `text` or json", false, func(c *Config) setting { return text{&c.LogFormat} }},
-	{"log-level", "write what is at least `debug`, info, warn or error", false, func(c *Config) setting { return text{&c.LogLevel} }},
+	{"listen", "take connections on `ADDRESS`", false, true, func(c *Config) setting { return text{&c.Listen} }},
+	{"keys", "read the keyring from `FILE`, again whenever it changes", false, false, func(c *Config) setting { return text{&c.Keys} }},
+	{"upstream", "hand connections on to `URL`: http://, https:// or unix:/PATH", true, false, func(c *Config) setting { return text{&c.Upstream} }},
+	{"origin", "let pages of `ORIGIN` mint and connect, such as https://app.example; none means the gateway's own host", false, false, func(c *Config) setting { return texts{&c.Origins} }},
+	{"aud", "take and mint tickets for `AUDIENCE`", false, false, func(c *Config) setting { return texts{&c.Audiences} }},
+	{"iss", "take tickets of `ISSUER` only; the first is put into tickets that are minted here", false, false, func(c *Config) setting { return texts{&c.Issuers} }},
+	{"carriers", "take tickets from these `PLACES`: query, subprotocol, bearer, cookie", false, false, func(c *Config) setting { return texts{&c.Carriers} }},
+	{"protocols", "subprotocols of the backend, which must be offered beside a ticket that comes as one", false, false, func(c *Config) setting { return texts{&c.Protocols} }},
+	{"single-use", "remember used tickets in this process (`local`), or for all nodes in redis://…, rediss://… or etcd://HOST:2379,…", true, true, func(c *Config) setting { return text{&c.SingleUse} }},
+	{"peak", "size the local memory for `N` tickets a second", false, true, func(c *Config) setting { return number{&c.Peak} }},
+	{"max-ttl", "refuse tickets that live longer than `DURATION`", false, true, func(c *Config) setting { return duration{&c.MaxTTL} }},
+	{"leeway", "clocks may differ by `DURATION`", false, true, func(c *Config) setting { return duration{&c.Leeway} }},
+	{"state", "save the local memory in `FILE` at the end, and load it at the start", false, true, func(c *Config) setting { return text{&c.State} }},
+	{"mint-path", "answer POST on `PATH` with a ticket", false, false, func(c *Config) setting { return text{&c.MintPath} }},
+	{"mint-auth", "ask `URL` who sent a request to mint-path; without it nothing is minted", true, false, func(c *Config) setting { return text{&c.MintAuth} }},
+	{"mint-ttl", "tickets that are minted live for `DURATION`", false, false, func(c *Config) setting { return duration{&c.MintTTL} }},
+	{"mint-rate", "mint at most `N` tickets a minute for a subject, and ten times as many for an address", false, false, func(c *Config) setting { return number{&c.MintRate} }},
+	{"verify-path", "answer subrequests of a proxy (forward authentication) on `PATH`; off when empty", false, false, func(c *Config) setting { return text{&c.VerifyPath} }},
+	{"trusted-proxy", "believe X-Forwarded-For, -Proto, -Host and -Uri of peers within `CIDR`", false, false, func(c *Config) setting { return texts{&c.TrustedProxies} }},
+	{"tls-cert", "serve TLS with the certificate chain in `FILE`, read again when it changes", false, false, func(c *Config) setting { return text{&c.TLSCert} }},
+	{"tls-key", "the key of tls-cert, in `FILE`", false, false, func(c *Config) setting { return text{&c.TLSKey} }},
+	{"max-connections", "hold at most `N` connections, handshakes among them", false, false, func(c *Config) setting { return number{&c.MaxConnections} }},
+	{"max-per-subject", "hold at most `N` connections of one subject; 0 means any number", false, true, func(c *Config) setting { return number{&c.MaxPerSubject} }},
+	{"timeout", "give a handshake, the upstream's part of it and a question to mint-auth `DURATION` each", false, false, func(c *Config) setting { return duration{&c.Timeout} }},
+	{"drain", "at the end, close connections over at most `DURATION`", false, false, func(c *Config) setting { return duration{&c.Drain} }},
+	{"admin", "serve /livez, /readyz, /metrics, /connections and /close on `ADDRESS`", false, true, func(c *Config) setting { return text{&c.Admin} }},
+	{"admin-token-file", "ask callers of admin, but for /livez and /readyz, for the bearer token in `FILE`", false, false, func(c *Config) setting { return text{&c.AdminTokenFile} }},
+	{"log-format", "write the log as `text` or json", false, true, func(c *Config) setting { return text{&c.LogFormat} }},
+	{"log-level", "write what is at least `debug`, info, warn or error", false, true, func(c *Config) setting { return text{&c.LogLevel} }},
 }
 
 // Default is the configuration where nothing is set.

@@ -170,7 +170,9 @@ func scalars(value *yaml.Node, list bool) ([]string, error) {
 
 // suggestion names the setting that a slip may have meant.
 func suggestion(name string) string {
-	bare := func(s string) string { return strings.TrimSuffix(strings.NewReplacer("-", "", "_", "").Replace(strings.ToLower(s)), "s") }
+	bare := func(s string) string {
+		return strings.TrimSuffix(strings.NewReplacer("-", "", "_", "").Replace(strings.ToLower(s)), "s")
+	}
 	for _, o := range options {
 		if bare(o.name) == bare(name) {
 			return "; did you mean " + o.name + "?"

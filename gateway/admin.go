@@ -1,0 +1,136 @@
+package gateway
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/wsticket/wsticket/live"
+)
+
+// admin serves the calls of those who run the gateway.
+func (g *Gateway) admin() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
+	mux.HandleFunc("GET /readyz", g.readyz)
+	mux.Handle("GET /metrics", g.guarded(g.metrics.handler(g)))
+	mux.Handle("GET /connections", g.guarded(http.HandlerFunc(g.connections)))
+	mux.Handle("POST /close", g.guarded(http.HandlerFunc(g.close)))
+	return mux
+}
+
+// readyz is 200 when a ticket that is minted now would be let in.
+func (g *Gateway) readyz(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Cache-Control", "no-store")
+	if g.draining.Load() {
+		http.Error(w, "draining", http.StatusServiceUnavailable)
+		return
+	}
+	if wait := time.Until(g.guard.ReadyAt()); wait > 0 {
+		http.Error(w, fmt.Sprintf("not ready for %v", wait.Round(time.Second)), http.StatusServiceUnavailable)
+		return
+	}
+	fmt.Fprintln(w, "ok")
+}
+
+// guarded asks for the bearer token, where there is one. Comparing digests takes the
+// same time for every wrong one.
+func (g *Gateway) guarded(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if token := g.state.Load().token; token != "" {
+			scheme, given, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+			want, have := sha256.Sum256([]byte(token)), sha256.Sum256([]byte(strings.TrimSpace(given)))
+			if !strings.EqualFold(scheme, "bearer") || subtle.ConstantTimeCompare(want[:], have[:]) != 1 {
+				w.Header().Set("WWW-Authenticate", "Bearer")
+				http.Error(w, "give the token of admin-token-file as a bearer token", http.StatusUnauthorized)
+				return
+			}
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// connections says how many there are, and of what.
+func (g *Gateway) connections(w http.ResponseWriter, _ *http.Request) {
+	writeJSON(w, http.StatusOK, map[string]any{
+		"connections": g.registry.Stats(),
+		"seats":       g.seats.taken.Load(),
+		"draining":    g.draining.Load(),
+	})
+}
+
+// A closeCall is the body of POST /close: exactly one of the first three.
+type closeCall struct {
+	SessionID string `json:"sid"`
+	Subject   string `json:"sub"`
+	All       bool   `json:"all"`
+	Spread    string `json:"spread"`
+	Cause     string `json:"cause"`
+}
+
+const maxCloseCall = 16 << 10
+
+// close ends connections: on every node, where there is a bus.
+func (g *Gateway) close(w http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxCloseCall))
+	if err != nil {
+		http.Error(w, "the body is too long, or broke off", http.StatusBadRequest)
+		return
+	}
+	ending, err := readClose(body)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), g.state.Load().config.Timeout)
+	defer cancel()
+	if err := g.end(ctx, ending); err != nil {
+		g.log.Error("close failed", "why", err.Error())
+		http.Error(w, "the other nodes may not have heard of it; try again", http.StatusServiceUnavailable)
+		return
+	}
+	writeJSON(w, http.StatusOK, map[string]any{"closed": true})
+}
+
+func readClose(body []byte) (live.Ending, error) {
+	d := json.NewDecoder(strings.NewReader(string(body)))
+	d.DisallowUnknownFields()
+	var call closeCall
+	if err := d.Decode(&call); err != nil {
+		return live.Ending{}, fmt.Errorf(`give a JSON object: {"sid":"…"}, {"sub":"…"} or {"all":true,"spread":"30s"}`)
+	}
+	ending := live.Ending{SessionID: call.SessionID, Subject: call.Subject, All: call.All, At: time.Now().Unix()}
+	switch {
+	case call.Cause != "":
+		if err := ending.Cause.UnmarshalText([]byte(call.Cause)); err != nil {
+			return live.Ending{}, err
+		}
+	case call.SessionID != "":
+		ending.Cause = live.Ended
+	case call.Subject != "":
+		ending.Cause = live.Forbidden
+	default:
+		ending.Cause = live.GoingAway
+	}
+	if call.Spread != "" {
+		spread, err := time.ParseDuration(call.Spread)
+		if err != nil {
+			return live.Ending{}, fmt.Errorf("spread is no duration; write it as 30s")
+		}
+		ending.Spread = spread
+	}
+	return ending, ending.Check()
+}
+
+func writeJSON(w http.ResponseWriter, status int, value any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	json.NewEncoder(w).Encode(value)
+}

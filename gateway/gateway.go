@@ -1,0 +1,187 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"net/netip"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/wsticket/wsticket"
+	"github.com/wsticket/wsticket/live"
+)
+
+// A Gateway takes WebSocket handshakes, lets in who brings a ticket, and hands the
+// connection on. Make one with [New]; [Gateway.Serve] runs it.
+type Gateway struct {
+	state    atomic.Pointer[state]
+	guard    guard
+	registry *live.Registry
+	seats    seats
+	pending  atomic.Int64 // handshakes in progress
+	metrics  *metrics
+	log      *logger
+	draining atomic.Bool
+}
+
+// state is what a reload replaces, whole.
+type state struct {
+	config Config
+	*compiled
+	gate       *wsticket.Gate // of handshakes
+	verifyGate *wsticket.Gate // of subrequests; nil where there are none
+	mint       http.Handler   // nil where nothing is minted
+	proxied    http.Handler   // the gate with the proxy behind it
+}
+
+type stateKey struct{}
+
+// parts are what of the library a configuration makes.
+type parts struct {
+	gate, verifyGate *wsticket.Gate
+	mint             *wsticket.MintHandler
+}
+
+// library makes the parts of the library. g is nil where they are made to see whether
+// they can be.
+func (c *Config) library(out *compiled, guard wsticket.ReplayGuard, g *Gateway) (*parts, error) {
+	leeway := c.Leeway
+	if leeway == 0 {
+		leeway = wsticket.NoLeeway
+	}
+	var faults []error
+	fault := func(err error) { faults = append(faults, err) }
+	verifier, err := wsticket.NewVerifier(wsticket.VerifierConfig{Keys: out.keys, Replay: guard, Audiences: c.Audiences,
+		Issuers: c.Issuers, MaxTTL: c.MaxTTL, Leeway: leeway})
+	if err != nil {
+		return nil, err
+	}
+	p := &parts{}
+	peer := func(r *http.Request) netip.Addr { return out.proxies.client(r) }
+	p.gate, err = wsticket.NewGate(wsticket.GateConfig{Verifier: verifier, Origins: c.Origins, Carriers: out.carriers,
+		Protocols: c.Protocols, PeerAddr: peer, Authorize: g.authorize, OnRefuse: g.onRefuse})
+	if err != nil {
+		fault(err)
+	}
+	if c.VerifyPath != "" {
+		// A subprotocol that carried a ticket would have to be echoed by the backend,
+		// and cookies and bearer tokens of a subrequest may be the proxy's own.
+		p.verifyGate, err = wsticket.NewGate(wsticket.GateConfig{Verifier: verifier, Origins: c.Origins,
+			Carriers: wsticket.CarrierQuery, AnyRequest: true, PeerAddr: peer, Authorize: g.authorize, OnRefuse: g.onRefuse})
+		if err != nil {
+			fault(err)
+		}
+	}
+	if out.ask != nil {
+		issuer := ""
+		if len(c.Issuers) > 0 {
+			issuer = c.Issuers[0]
+		}
+		signer, err := wsticket.NewSigner(wsticket.SignerConfig{Keys: out.keys, TTL: c.MintTTL, MaxTTL: c.MaxTTL, Leeway: leeway,
+			Issuer: issuer, Audiences: c.Audiences})
+		if err != nil {
+			fault(err)
+		} else if p.mint, err = g.newMint(c, out, signer); err != nil {
+			fault(err)
+		}
+	}
+	if len(faults) > 0 {
+		return nil, errors.Join(faults...)
+	}
+	return p, nil
+}
+
+func (g *Gateway) newMint(c *Config, out *compiled, signer *wsticket.Signer) (*wsticket.MintHandler, error) {
+	ask := newAsker(out.ask, c.Timeout)
+	bySubject, byAddress := newRates(c.MintRate), newRates(10*c.MintRate)
+	return wsticket.NewMintHandler(wsticket.MintConfig{
+		Signer:       signer,
+		Origins:      c.Origins,
+		Authenticate: ask.claims,
+		Allow: func(r *http.Request, claims *wsticket.Claims) error {
+			now := time.Now()
+			wait, ok := bySubject.allow(now, claims.Subject)
+			if ok {
+				wait, ok = byAddress.allow(now, out.proxies.client(r).String())
+			}
+			if ok {
+				return nil
+			}
+			return tooMany{wait}
+		},
+		OnError: func(r *http.Request, err error) { g.log.mint(r, err) },
+	})
+}
+
+// tooMany says no to who mints too often.
+type tooMany struct{ wait time.Duration }
+
+func (e tooMany) Error() string { return fmt.Sprintf("too many tickets: wait %v", e.wait) }
+
+// ServeHTTP answers one request: a handshake, a mint, a subrequest. All else is 404.
+func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	s := g.state.Load()
+	if s.proxies.trust(r.RemoteAddr) {
+		if host := r.Header["X-Forwarded-Host"]; len(host) == 1 && host[0] != "" {
+			r = r.WithContext(r.Context()) // a copy: the request is the server's
+			r.Host = host[0]
+		}
+	}
+	path := r.URL.Path
+	switch {
+	case s.verifyGate != nil && (path == s.config.VerifyPath || strings.HasPrefix(path, s.config.VerifyPath+"/")):
+		g.verify(w, r, s)
+	case s.mint != nil && path == s.config.MintPath && !isHandshake(r):
+		s.mint.ServeHTTP(w, r)
+	case s.upstream != nil && isHandshake(r):
+		if g.draining.Load() {
+			refuse(w, http.StatusServiceUnavailable)
+			return
+		}
+		s.proxied.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), stateKey{}, s)))
+	default:
+		refuse(w, http.StatusNotFound)
+	}
+}
+
+func isHandshake(r *http.Request) bool {
+	for _, offer := range tokens(r.Header["Upgrade"]) {
+		if strings.EqualFold(offer, "websocket") {
+			return true
+		}
+	}
+	return false
+}
+
+// authorize is asked before a ticket is spent.
+func (g *Gateway) authorize(_ *http.Request, t *wsticket.Ticket) error {
+	if g.seats.full() {
+		return wsticket.ErrOverloaded
+	}
+	return g.ended(t)
+}
+
+// refuse answers with a problem (RFC 9457) of the same form as the library's.
+func refuse(w http.ResponseWriter, status int) {
+	class := wsticket.ClassUnavailable
+	switch status {
+	case http.StatusNotFound, http.StatusBadRequest:
+		class = wsticket.ClassBadRequest
+	case http.StatusForbidden:
+		class = wsticket.ClassForbidden
+	}
+	header := w.Header()
+	header.Set("Content-Type", "application/problem+json")
+	header.Set("X-Content-Type-Options", "nosniff")
+	header.Set("Cache-Control", "no-store")
+	if status >= 500 {
+		header.Set("Retry-After", strconv.Itoa(1+rand.IntN(4))) // not all in one second
+	}
+	w.WriteHeader(status)
+	fmt.Fprintf(w, "{\"type\":%q,\"status\":%d}\n", class, status)
+}

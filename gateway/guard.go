@@ -1,0 +1,24 @@
+package gateway
+
+import (
+	"context"
+	"time"
+
+	"github.com/wsticket/wsticket"
+	"github.com/wsticket/wsticket/live"
+)
+
+// guard is single use, and what comes with the store that keeps it.
+type guard interface {
+	wsticket.ReplayGuard
+
+	// ReadyAt is from when on no fresh ticket is refused.
+	ReadyAt() time.Time
+	// since is when what is remembered of ended sessions began; zero means now.
+	since() time.Time
+	// bus tells the other nodes of ended sessions; nil where there are none.
+	bus() live.Bus
+	// save keeps what is remembered for the next process.
+	save() error
+	Close()
+}

@@ -1,0 +1,126 @@
+package gateway
+
+import (
+	"encoding/json"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/wsticket/wsticket"
+)
+
+func TestReadClaims(t *testing.T) {
+	got, err := readClaims([]byte(` {"sub":"ada","sid":"s3","session_exp":1795219210,"scope":"a b","aud":["x","y"],"iss":"i",
+		"origin":"https://app.example","path":"/ws","ip":"192.0.2.1","role":{"admin":true},"n":1.50} `))
+	want := &wsticket.Claims{Subject: "ada", SessionID: "s3", SessionExpires: time.Unix(1795219210, 0), Scope: "a b", Audiences: []string{"x", "y"},
+		Issuer: "i", Origin: "https://app.example", Path: "/ws", IP: "192.0.2.1",
+		Extra: []wsticket.Member{{Name: "role", JSON: []byte(`{"admin":true}`)}, {Name: "n", JSON: []byte(`1.50`)}}}
+	if err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("%+v, %v", got, err)
+	}
+	for body, says := range map[string]string{
+		``:                                 "no JSON object",
+		`[]`:                               "no JSON object",
+		`"ada"`:                            "no JSON object",
+		`{"sub":"ada"`:                     "no JSON object",
+		`{"sub":"ada"}x`:                   "behind the object",
+		`{"sub":"ada"}{}`:                  "behind the object",
+		`{}`:                               "no sub",
+		`{"sub":""}`:                       "empty",
+		`{"sub":null}`:                     "not a string",
+		`{"sub":7}`:                        "not a string",
+		`{"sub":["ada"]}`:                  "not a string",
+		`{"sub":"ada","sub":"eve"}`:        "twice",
+		`{"sub":"ada","\u0073ub":"eve"}`:   "twice",
+		`{"sub":"ada","session_exp":"1"}`:  "seconds",
+		`{"sub":"ada","session_exp":1.5}`:  "seconds",
+		`{"sub":"ada","session_exp":-1}`:   "seconds",
+		`{"sub":"ada","session_exp":null}`: "seconds",
+		`{"sub":"ada","session_exp":1795219210000}`: "milliseconds",
+		`{"sub":"ada","aud":[]}`:                    "aud",
+		`{"sub":"ada","aud":7}`:                     "aud",
+		`{"sub":"ada","exp":1795219210}`:            "sets",
+		`{"sub":"ada","jti":"x"}`:                   "sets",
+	} {
+		if _, err := readClaims([]byte(body)); err == nil || !strings.Contains(err.Error(), says) || strings.Contains(err.Error(), "ada") {
+			t.Errorf("%s: %v, want %q", body, err, says)
+		}
+	}
+}
+
+// FuzzReadClaims: no panic, and what is read has a subject that encoding/json reads
+// too.
+func FuzzReadClaims(f *testing.F) {
+	f.Add([]byte(`{"sub":"ada","aud":["x"],"session_exp":1,"x":[1,{"y":null}]}`))
+	f.Fuzz(func(t *testing.T, body []byte) {
+		c, err := readClaims(body)
+		if err != nil {
+			return
+		}
+		var plain struct{ Sub string }
+		if json.Unmarshal(body, &plain) != nil || plain.Sub != c.Subject || c.Subject == "" {
+			t.Errorf("%s: sub %q and %q", body, plain.Sub, c.Subject)
+		}
+	})
+}
+
+func TestAsk(t *testing.T) {
+	var answer func(http.ResponseWriter, *http.Request)
+	backend := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { answer(w, r) }))
+	defer backend.Close()
+	target, err := url.Parse(backend.URL + "/me")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ask := newAsker(target, time.Second)
+	r := httptest.NewRequest("POST", "/ticket", strings.NewReader("body"))
+	r.Header = http.Header{"Cookie": {"a=1", "b=2"}, "Authorization": {"Bearer x"}, "X-Secret": {"s"}}
+	say := func(status int, kind, body string) func(http.ResponseWriter, *http.Request) {
+		return func(w http.ResponseWriter, r *http.Request) {
+			if r.Method != "GET" || r.URL.Path != "/me" || !reflect.DeepEqual(r.Header["Cookie"], []string{"a=1", "b=2"}) ||
+				r.Header.Get("Authorization") != "Bearer x" || r.Header["X-Secret"] != nil || r.ContentLength > 0 {
+				t.Errorf("asked by %s %s %v", r.Method, r.URL, r.Header)
+			}
+			w.Header().Set("Content-Type", kind)
+			w.WriteHeader(status)
+			w.Write([]byte(body))
+		}
+	}
+	answer = say(200, "application/json; charset=utf-8", `{"sub":"ada"}`)
+	if c, err := ask.claims(r); err != nil || c.Subject != "ada" {
+		t.Errorf("%v, %v", c, err)
+	}
+	for name, c := range map[string]struct {
+		answer func(http.ResponseWriter, *http.Request)
+		is     error
+		says   string
+	}{
+		"stranger":  {say(401, "text/plain", ""), wsticket.ErrUnauthenticated, ""},
+		"forbidden": {say(403, "text/plain", ""), wsticket.ErrForbidden, ""},
+		"html":      {say(200, "text/html", `{"sub":"ada"}`), errAnswer, "application/json"},
+		"500":       {say(500, "application/json", `{"sub":"secret text"}`), errAnswer, "status 500"},
+		"404":       {say(404, "application/json", `{"sub":"secret text"}`), errAnswer, "status 404"},
+		"long":      {say(200, "application/json", `{"sub":"`+strings.Repeat("a", maxClaims)+`"}`), errAnswer, "longer"},
+		"redirect": {func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "/login", http.StatusFound)
+		}, errAnswer, "status 302"},
+		"late": {func(w http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, nil, "deadline"},
+		"cut": {func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Type", "application/json")
+			w.Header().Set("Content-Length", "100")
+			w.Write([]byte(`{"sub":"ada"}`))
+		}, errAnswer, "broke off"},
+	} {
+		answer = c.answer
+		claims, err := ask.claims(r)
+		if claims != nil || err == nil || c.is != nil && !errors.Is(err, c.is) || !strings.Contains(err.Error(), c.says) ||
+			strings.Contains(err.Error(), "secret text") || strings.Contains(err.Error(), "ada") {
+			t.Errorf("%s: %v, %v", name, claims, err)
+		}
+	}
+}

@@ -1,0 +1,265 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"crypto/tls"
+
+	"github.com/wsticket/wsticket"
+	"github.com/wsticket/wsticket/live"
+)
+
+// New makes a gateway of a configuration, and reports all faults of it at once. Log
+// lines go to logs. It connects to the store of single-use, if there is one, and takes
+// no connections yet; ctx bounds the making alone.
+func New(ctx context.Context, config Config, logs io.Writer) (*Gateway, error) {
+	out, err := config.compile()
+	if err != nil {
+		return nil, err
+	}
+	g := &Gateway{}
+	if g.log, err = newLogger(logs, config.LogFormat, config.LogLevel); err != nil {
+		return nil, err
+	}
+	g.metrics = newMetrics(g)
+	if g.guard, err = newGuard(ctx, &config); err != nil {
+		return nil, fmt.Errorf("single-use: %w", err)
+	}
+	leeway := config.Leeway
+	if leeway == 0 {
+		leeway = wsticket.NoLeeway
+	}
+	g.registry, err = live.New(live.Config{MaxTTL: config.MaxTTL, Leeway: leeway, MaxPerSubject: config.MaxPerSubject,
+		Since: g.guard.since(), Bus: g.guard.bus(), Report: func(err error) { g.log.Error("sessions", "why", err.Error()) }})
+	if err != nil {
+		g.guard.Close()
+		return nil, err
+	}
+	s, err := g.newState(config, out)
+	if err != nil {
+		g.guard.Close()
+		return nil, err
+	}
+	g.install(s)
+	return g, nil
+}
+
+// newState makes what a reload replaces.
+func (g *Gateway) newState(config Config, out *compiled) (*state, error) {
+	p, err := config.library(out, g.guard, g)
+	if err != nil {
+		return nil, err
+	}
+	s := &state{config: config, compiled: out, gate: p.gate, verifyGate: p.verifyGate}
+	if p.mint != nil {
+		s.mint = p.mint
+	}
+	s.proxied = s.gate.Wrap(http.HandlerFunc(g.proxy))
+	return s, nil
+}
+
+func (g *Gateway) install(s *state) {
+	g.seats.max.Store(int64(s.config.MaxConnections))
+	g.state.Store(s)
+}
+
+// Serve takes connections until ctx ends, and then drains: readiness off, no new
+// connections, 1001 to those that there are, spread over half of the drain time, and
+// the memory of used tickets saved. ready is told the address once connections are
+// taken and tickets let in.
+func (g *Gateway) Serve(ctx context.Context, ready func(addr string)) error {
+	defer g.guard.Close()
+	config := g.state.Load().config
+	listener, err := listen(config.Listen)
+	if err != nil {
+		return fmt.Errorf("listen: %w", err)
+	}
+	defer listener.Close()
+	background, stop := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	defer running.Wait()
+	defer stop()
+	if config.Admin != "" {
+		admin, err := listen(config.Admin)
+		if err != nil {
+			return fmt.Errorf("admin: %w", err)
+		}
+		server := g.server(g.admin(), config)
+		running.Go(func() { server.Serve(admin) })
+		defer server.Close()
+	}
+	running.Go(func() { g.watch(background) })
+	if g.guard.bus() != nil {
+		running.Go(func() {
+			if err := g.registry.Follow(background); err != nil && background.Err() == nil {
+				g.log.Error("sessions that end on other nodes are not heard of", "why", err.Error())
+			}
+		})
+	}
+	select { // a ticket that came before could be one that was used before a restart
+	case <-time.After(time.Until(g.guard.ReadyAt())):
+	case <-ctx.Done():
+		return nil
+	}
+	if cert := g.state.Load().cert; cert != nil {
+		listener = tls.NewListener(listener, g.tlsConfig())
+	}
+	server := g.server(g, config)
+	failed := make(chan error, 1)
+	running.Go(func() { failed <- server.Serve(listener) })
+	ready(listener.Addr().String())
+	select {
+	case err := <-failed:
+		return fmt.Errorf("listen: %w", err)
+	case <-ctx.Done():
+	}
+	return g.drain(server)
+}
+
+// tlsConfig serves the certificate that is in force at each handshake.
+func (g *Gateway) tlsConfig() *tls.Config {
+	return &tls.Config{
+		MinVersion: tls.VersionTLS12,
+		NextProtos: []string{"http/1.1"}, // a WebSocket over HTTP/2 is another handshake
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+			return g.state.Load().cert.inForce.Load(), nil
+		},
+	}
+}
+
+func (g *Gateway) server(handler http.Handler, config Config) *http.Server {
+	return &http.Server{
+		Handler:           handler,
+		ReadHeaderTimeout: config.Timeout,
+		ReadTimeout:       2 * config.Timeout,
+		WriteTimeout:      4 * config.Timeout, // a question to mint-auth, an upstream, and the answer
+		IdleTimeout:       time.Minute,
+		MaxHeaderBytes:    16 << 10,
+		ErrorLog:          log.New(serverLog{g.log}, "", 0),
+	}
+}
+
+// drain ends what there is within the drain time.
+func (g *Gateway) drain(server *http.Server) error {
+	g.draining.Store(true)
+	config := g.state.Load().config
+	ctx, cancel := context.WithTimeout(context.Background(), config.Drain)
+	defer cancel()
+	g.log.Info("draining", "connections", g.seats.taken.Load(), "for", config.Drain.String())
+	var ended sync.WaitGroup
+	ended.Go(func() { g.registry.Shutdown(ctx, config.Drain/2) })
+	server.Shutdown(ctx)
+	ended.Wait()
+	for g.seats.taken.Load() > 0 && ctx.Err() == nil {
+		select {
+		case <-time.After(20 * time.Millisecond):
+		case <-ctx.Done():
+		}
+	}
+	if left := g.seats.taken.Load(); left > 0 {
+		g.log.Warn("connections are left at the end of the drain time", "connections", left)
+	}
+	server.Close()
+	if err := g.guard.save(); err != nil {
+		return fmt.Errorf("state: %w", err)
+	}
+	return nil
+}
+
+// watch looks at keyring and certificate every few seconds.
+func (g *Gateway) watch(ctx context.Context) {
+	tick := time.NewTicker(2 * time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		s := g.state.Load()
+		if s.cert != nil && s.cert.changed() {
+			if err := s.cert.load(); err != nil {
+				g.log.Error("certificate not loaded; the one in force stays", "why", err.Error())
+			} else {
+				g.log.Info("certificate loaded")
+			}
+		}
+	}
+}
+
+func listen(address string) (net.Listener, error) {
+	if path, ok := strings.CutPrefix(address, "unix:"); ok {
+		if info, err := os.Lstat(path); err == nil && info.Mode()&os.ModeSocket != 0 {
+			// Left behind by a process that is gone, unless somebody answers on it.
+			if conn, err := net.Dial("unix", path); err == nil {
+				conn.Close()
+				return nil, fmt.Errorf("somebody listens on %s already", path)
+			}
+			os.Remove(path)
+		}
+		return net.Listen("unix", path)
+	}
+	return net.Listen("tcp", address)
+}
+
+// Reload puts another configuration in force, all of it or nothing. What cannot change
+// while the gateway runs must be as it was.
+func (g *Gateway) Reload(config Config) error {
+	err := g.reload(config)
+	outcome := outcomeDone
+	if err != nil {
+		outcome = outcomeFailed
+	}
+	g.metrics.reloads.WithLabelValues(outcome).Inc()
+	return err
+}
+
+func (g *Gateway) reload(config Config) error {
+	out, err := config.compile()
+	if err != nil {
+		return err
+	}
+	old := g.state.Load()
+	var faults []error
+	for _, o := range options {
+		if !o.fixed {
+			continue
+		}
+		was, is := old.config, config
+		if o.value(&was).show() != o.value(&is).show() {
+			faults = append(faults, fmt.Errorf("%s: cannot change while the gateway runs; restart it, or set it back", o.name))
+		}
+	}
+	if (out.cert == nil) != (old.cert == nil) {
+		faults = append(faults, errors.New("tls-cert: TLS cannot be turned on or off while the gateway runs; restart it, or set it back"))
+	}
+	if len(faults) > 0 {
+		return errors.Join(faults...)
+	}
+	if config.Keys == old.config.Keys {
+		// The keyring in force knows which keys it has had, and refuses a kid that
+		// comes back with another secret.
+		out.keys = old.keys
+	}
+	s, err := g.newState(config, out)
+	if err != nil {
+		return err
+	}
+	if config.Keys == old.config.Keys {
+		if err := old.keys.Reload(config.Keys); err != nil {
+			return fmt.Errorf("keys: %w", err)
+		}
+	}
+	g.install(s)
+	return nil
+}

@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"sync/atomic"
-	"time"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -19,66 +18,91 @@ type ticketKey struct {
 	identity [16]byte
 }
 
-// A claim is one use of a ticket on its way to the store and back. There is at most
-// one for each ticket at any time in this guard.
+// A claim asks the store for one ticket. All uses of the ticket that come to this node
+// while it is on its way wait for it, and one of them is let in at most.
 type claim struct {
-	key      ticketKey
-	issued   int64
-	deadline time.Time
+	key    ticketKey
+	issued int64
 	// value is random, so that a claim that is made again after its answer was lost
 	// knows its own key from that of another node.
 	value string
 	lease clientv3.LeaseID
 
-	state atomic.Int32  // waiting, then finished or abandoned
+	waiting int // uses; Guard.mu guards it
+
 	done  chan struct{} // closed once err is final
 	err   error
+	taken atomic.Bool // one of the uses was let in
 }
-
-const (
-	waiting int32 = iota
-	finished
-	abandoned
-)
-
-// abandon says that nobody waits any more, unless the claim has finished. What the
-// store says to an abandoned claim counts for nothing.
-func (c *claim) abandon() bool { return c.state.CompareAndSwap(waiting, abandoned) }
 
 const (
 	batchSize   = 64 // etcd allows 128 operations a transaction, unless set otherwise
 	maxInFlight = 8  // transactions; more wait for the same disks
 )
 
-// register puts a new claim on its way, or returns the one that there is already.
-func (g *Guard) register(key ticketKey, use wsticket.Use, deadline time.Time) (c *claim, first bool, err error) {
+// join has a use wait for the claim of its ticket, and puts one on its way where there
+// is none.
+func (g *Guard) join(key ticketKey, use wsticket.Use) (*claim, error) {
 	var value [16]byte
 	rand.Read(value[:])
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	switch c := g.pending[key]; {
 	case c != nil:
-		return c, false, nil
+		c.waiting++
+		return c, nil
 	case g.closed.Load():
-		return nil, false, errClosed
+		return nil, errClosed
 	case len(g.pending) >= g.maxPending:
-		return nil, false, errFull
+		return nil, errFull
 	case g.seen.has(key): // let in since it was last looked for
-		return nil, false, errReplayedHere
+		return nil, errReplayedHere
 	}
-	c = &claim{key: key, issued: use.Issued, deadline: deadline, value: string(value[:]), done: make(chan struct{})}
+	s := g.slotLocked(key.slot, use.Now)
+	if s.over {
+		return nil, errSlotOver
+	}
+	c := &claim{key: key, issued: use.Issued, value: string(value[:]), waiting: 1, done: make(chan struct{})}
 	g.pending[key] = c
-	s := g.slotLocked(key.slot, use.Now, deadline)
-	switch {
-	case s.over:
-		delete(g.pending, key)
-		return nil, false, errSlotOver
-	case s.lease == 0: // being opened
+	if s.lease == 0 { // it is being opened
 		s.waiting = append(s.waiting, c)
-	default:
+	} else {
 		g.enqueueLocked(s.lease, c)
 	}
-	return c, true, nil
+	return c, nil
+}
+
+// leave says that a use does not wait any more, unless the claim has finished.
+func (g *Guard) leave(c *claim) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	select {
+	case <-c.done:
+		return false
+	default:
+		c.waiting--
+		return true
+	}
+}
+
+// verdict is what a use learns of a claim that has finished.
+func (c *claim) verdict() error {
+	if c.err == nil && c.taken.Swap(true) {
+		return errReplayedHere
+	}
+	return c.err
+}
+
+// finish ends a claim. A ticket is remembered here only when somebody is let in.
+func (g *Guard) finish(c *claim, err error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	c.err = err
+	if err == nil && c.waiting > 0 {
+		g.seen.add(c.key)
+	}
+	delete(g.pending, c.key)
+	close(c.done)
 }
 
 // enqueueLocked has claims of one slot join the queue. The caller holds g.mu.
@@ -96,18 +120,28 @@ func (g *Guard) enqueueLocked(lease clientv3.LeaseID, claims ...*claim) {
 // work sends batches until the queue is empty. What comes while all workers wait for
 // the store makes up the next batch.
 func (g *Guard) work() {
+	batch := make([]*claim, 0, batchSize)
 	for {
+		batch = batch[:0]
 		g.mu.Lock()
-		n := min(len(g.queue), batchSize)
-		if n == 0 {
+		for len(g.queue) > 0 && len(batch) < batchSize {
+			c := g.queue[0]
+			g.queue[0] = nil
+			g.queue = g.queue[1:]
+			if c.waiting > 0 {
+				batch = append(batch, c)
+			} else { // nobody asks any more: the ticket stays unspent
+				c.err = errGone
+				delete(g.pending, c.key)
+				close(c.done)
+			}
+		}
+		if len(batch) == 0 {
 			g.queue = nil
 			g.inFlight--
 			g.mu.Unlock()
 			return
 		}
-		batch := append([]*claim(nil), g.queue[:n]...)
-		clear(g.queue[:n])
-		g.queue = g.queue[n:]
 		g.mu.Unlock()
 		g.commit(batch)
 	}
@@ -115,35 +149,20 @@ func (g *Guard) work() {
 
 // commit carries out claims and finishes each of them.
 func (g *Guard) commit(batch []*claim) {
-	live := batch[:0]
-	var deadline time.Time
-	for _, c := range batch {
-		if c.state.Load() == abandoned { // nobody waits, so the ticket stays unspent
-			g.finish(c, errGone)
-			continue
-		}
-		live = append(live, c)
-		if c.deadline.After(deadline) {
-			deadline = c.deadline
-		}
-	}
-	if len(live) == 0 {
-		return
-	}
-	ctx, cancel := context.WithDeadline(g.ctx, deadline)
+	ctx, cancel := context.WithTimeout(g.ctx, g.timeout)
 	defer cancel()
-	ops := make([]clientv3.Op, 0, len(live)+1)
-	for _, c := range live {
+	ops := make([]clientv3.Op, 0, len(batch)+1)
+	for _, c := range batch {
 		ops = append(ops, g.keys.claim(c))
 	}
 	ops = append(ops, clientv3.OpGet(g.keys.state))
 	g.counters.batches.Add(1)
 	answer, whole, err := g.transact(ctx, nil, ops, nil)
 	if errors.Is(err, rpctypes.ErrLeaseNotFound) {
-		g.leaseNotFound(live)
+		g.leaseNotFound(batch)
 		return
 	}
-	for i, c := range live {
+	for i, c := range batch {
 		switch {
 		case err != nil:
 			g.finish(c, failure(err))
@@ -200,20 +219,6 @@ func (g *Guard) leaseNotFound(batch []*claim) {
 			g.finish(c, errSlotOver)
 		}
 	}
-}
-
-// finish ends a claim. A ticket is remembered here only when it is let in.
-func (g *Guard) finish(c *claim, err error) {
-	c.err = err
-	if !c.state.CompareAndSwap(waiting, finished) {
-		c.err = errGone // whatever the store said: who asked is gone
-	} else if err == nil {
-		g.seen.add(c.key)
-	}
-	g.mu.Lock()
-	delete(g.pending, c.key)
-	g.mu.Unlock()
-	close(c.done)
 }
 
 // failure is the error of a claim that the store did not decide.

@@ -51,7 +51,7 @@ type Config struct {
 	// does not answer is given a quarter of it, then the next is asked.
 	Timeout time.Duration
 
-	// MaxPending bounds the claims that wait for the store; more are refused. 0 means
+	// MaxPending bounds the tickets that wait for the store; more are refused. 0 means
 	// 16,384.
 	MaxPending int
 }

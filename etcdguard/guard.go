@@ -122,39 +122,27 @@ func (g *Guard) spend(ctx context.Context, use wsticket.Use) error {
 	if g.seen.has(key) {
 		return errReplayedHere
 	}
-	deadline := time.Now().Add(g.timeout)
-	if d, ok := ctx.Deadline(); ok && d.Before(deadline) {
-		deadline = d
-	}
-	c, first, err := g.register(key, use, deadline)
+	c, err := g.join(key, use)
 	if err != nil {
 		return err
 	}
-	timer := time.NewTimer(time.Until(deadline))
+	timer := time.NewTimer(g.timeout)
 	defer timer.Stop()
 	select {
 	case <-c.done:
 	case <-timer.C:
-		if !first || c.abandon() {
+		if g.leave(c) {
 			return errLate
 		}
-		<-c.done
 	case <-ctx.Done():
-		if !first || c.abandon() {
+		if g.leave(c) {
 			if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 				return errLate
 			}
 			return errGone
 		}
-		<-c.done
 	}
-	switch {
-	case first:
-		return c.err
-	case c.err == nil || errors.Is(c.err, wsticket.ErrReplayed):
-		return errReplayedHere
-	}
-	return c.err
+	return c.verdict()
 }
 
 // Covers returns MaxTTL and Leeway of the configuration.
@@ -202,7 +190,7 @@ type Stats struct {
 	Moved    uint64 // times that the store was found to be another one, or an older one
 	Retries  uint64 // attempts that were made again, at another member where there is one
 	Batches  uint64 // transactions that carried claims
-	Pending  int    // claims that wait for the store now
+	Pending  int    // tickets that wait for the store now
 	Since    time.Time
 	LastBeat time.Time // when the store was last known to be the same; an old one means that it does not answer
 }

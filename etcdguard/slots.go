@@ -20,7 +20,7 @@ type slot struct {
 
 // slotLocked returns what there is about a slot, and starts to open it where there is
 // nothing. The caller holds g.mu.
-func (g *Guard) slotLocked(second, now int64, deadline time.Time) *slot {
+func (g *Guard) slotLocked(second, now int64) *slot {
 	if s := g.slots[second]; s != nil {
 		return s
 	}
@@ -34,7 +34,7 @@ func (g *Guard) slotLocked(second, now int64, deadline time.Time) *slot {
 	s := &slot{until: at.Add(time.Duration(ttl) * time.Second)}
 	g.slots[second] = s
 	g.all.Go(func() {
-		ctx, cancel := context.WithDeadline(g.ctx, deadline)
+		ctx, cancel := context.WithTimeout(g.ctx, g.timeout)
 		defer cancel()
 		lease, err := g.open(ctx, second, ttl)
 		g.opened(second, s, lease, err)

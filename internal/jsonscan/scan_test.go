@@ -130,3 +130,31 @@ func TestInteger(t *testing.T) {
 		}
 	}
 }
+
+func TestWhy(t *testing.T) {
+	for s, want := range map[string]Reason{
+		`{}`: Fine, ` {"a":[{}]} `: Fine, `{"a":{"b":[]}}`: Fine,
+		`{"a":{"b":[[]]}}`: TooDeep, `{"a":[[[[1]]]]}`: TooDeep,
+		`{}x`: Trailing, `{}{}`: Trailing, "{}\x00": Trailing,
+		``: NotObject, `  `: NotObject, `[]`: NotObject, `"{}"`: NotObject, "\ufeff{}": NotObject, `1`: NotObject,
+		`{`: NotJSON, `{"a":}`: NotJSON, `{"a":01}`: NotJSON, `{"\ud800":1}`: NotJSON, "{\"a\":\"\x1f\"}": NotJSON, `{"a":[}`: NotJSON,
+		"{\"a\":\"\xff\"}": NotUTF8, "\xff": NotUTF8, "{}\xc0\x80": NotUTF8,
+	} {
+		if got := Why([]byte(s), 3); got != want {
+			t.Errorf("Why(%q) = %v, want %v", s, got, want)
+		}
+	}
+}
+
+func FuzzWhy(f *testing.F) {
+	for _, s := range texts {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		start := Space([]byte(s), 0)
+		object := start < len(s) && s[start] == '{' && Valid([]byte(s), 8)
+		if got := Why([]byte(s), 8); (got == Fine) != object {
+			t.Fatalf("Why(%q) = %v, while it is valid: %v", s, got, object)
+		}
+	})
+}

@@ -29,6 +29,10 @@ const (
 // Never is the Expires of a key without exp.
 const Never = math.MaxInt64
 
+// MaxTime is the last second of the year 9999, the latest time that a set may
+// name. A time in milliseconds lies beyond it.
+const MaxTime = 253_402_300_799
+
 // Key is one key of a set. Times are seconds since 1970. It redacts itself in
 // fmt, log/slog and JSON; Secret itself does not.
 type Key struct {
@@ -67,6 +71,9 @@ func (s *Set) Keys() []Key { return slices.Clone(s.keys) }
 func Parse(data []byte) (*Set, error) {
 	if len(data) > MaxBytes {
 		return nil, fmt.Errorf("the key set is %d bytes long: the limit is %d: take out keys that have expired", len(data), MaxBytes)
+	}
+	if isUTF16(data) {
+		return nil, errors.New("the key set is UTF-16, as > of Windows PowerShell writes it: save it as UTF-8 without a byte order mark")
 	}
 	if len(bytes.TrimSpace(data)) == 0 {
 		return nil, errors.New("the key set is empty: make one with \"wsticket keys generate\"")
@@ -189,7 +196,11 @@ func parseKey(i int, data []byte) (key Key, faults []error) {
 		}
 		seconds, ok := jsonscan.Integer(value)
 		if !ok {
-			fault("%s must be an integer of seconds since 1970, 1 to 15 digits: write it as such or leave it out", t.name)
+			fault("%s must be an integer of seconds since 1970, without quotes, sign or fraction: write it as such or leave it out", t.name)
+			continue
+		}
+		if seconds > MaxTime {
+			fault("%s lies beyond the year 9999: it looks like milliseconds, and seconds since 1970 are wanted: divide it by 1000", t.name)
 			continue
 		}
 		*t.dst = seconds
@@ -323,6 +334,12 @@ func duplicate(err error, who string) error {
 		return fmt.Errorf("%s: member %q is given twice: take one of the two out", who, dup.Name)
 	}
 	return fmt.Errorf("%s: a member is given twice: take one of the two out", who)
+}
+
+// isUTF16 says whether data opens like JSON in UTF-16 (or in UTF-32): with its byte
+// order mark, or with a zero beside the first letter, which UTF-8 never has there.
+func isUTF16(data []byte) bool {
+	return len(data) >= 2 && (data[0] == 0xff && data[1] == 0xfe || data[0] == 0xfe && data[1] == 0xff || (data[0] == 0) != (data[1] == 0))
 }
 
 // syntaxError says where the JSON ends to be JSON, and never what is there.

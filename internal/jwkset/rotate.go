@@ -47,10 +47,8 @@ type Rotation struct {
 	Leeway     int64 // the greatest leeway of all verifiers
 }
 
-const (
-	maxTime   = 999_999_999_999_999 // 15 digits
-	clockSkew = 10                  // seconds a retired key lives longer for clocks that differ
-)
+// clockSkew is how many seconds a retired key lives longer for clocks that differ.
+const clockSkew = 10
 
 // Rotate adds a new key with the alg of the one that signs now. Every key that
 // may sign before the new one does so expires as soon as no ticket of it can be
@@ -60,8 +58,8 @@ func (s *Set) Rotate(r Rotation) (Key, error) {
 	starts := r.Now + r.ActivateIn
 	retires := starts + r.MaxTTL + r.Leeway + clockSkew
 	if r.Now < 0 || r.ActivateIn < 0 || r.MaxTTL < 1 || r.Leeway < 0 ||
-		max(r.Now, r.ActivateIn, r.MaxTTL, r.Leeway) > maxTime || retires > maxTime {
-		return Key{}, errors.New("a rotation needs times of 0 or more and a max TTL of at least one second")
+		max(r.Now, r.ActivateIn, r.MaxTTL, r.Leeway) > MaxTime || retires > MaxTime {
+		return Key{}, errors.New("a rotation needs times of 0 or more that end before the year 10000, and a max TTL of at least one second")
 	}
 	model := s.newest(r.Now)
 	if model == nil {

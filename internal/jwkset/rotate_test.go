@@ -119,7 +119,7 @@ func TestRotateRefuses(t *testing.T) {
 		t.Error("a key set that never signs is rotated")
 	}
 	for _, r := range []Rotation{{Now: now}, {Now: now, MaxTTL: -1}, {Now: now, MaxTTL: 1, ActivateIn: -1}, {Now: now, MaxTTL: 1, Leeway: -1},
-		{Now: now, MaxTTL: maxTime}, {Now: now, MaxTTL: 1 << 62, ActivateIn: 1 << 62}} {
+		{Now: now, MaxTTL: MaxTime}, {Now: now, MaxTTL: 1 << 62, ActivateIn: 1 << 62}} {
 		s := mustParse(t, set(key("a", 'a', "")))
 		if _, err := s.Rotate(r); err == nil || len(s.keys) != 1 || s.keys[0].Expires != Never {
 			t.Errorf("%+v: %v, %v", r, err, s)

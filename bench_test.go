@@ -69,7 +69,7 @@ func benchVerifier(tb testing.TB, keyring *Keyring, guard ReplayGuard) *Verifier
 func respell(tb testing.TB, keyring *Keyring, ticket []byte, header string) []byte {
 	tb.Helper()
 	k := keyring.state.inForce.Load().keys[0]
-	header = strings.NewReplacer("ALG", k.mac.Alg().String(), "KID", k.id, "TYP", ticketType).Replace(header)
+	header = strings.NewReplacer("ALG", k.mac.Alg().String(), "KID", k.id, "TYP", "ws-ticket+jwt").Replace(header)
 	parts := strings.Split(string(ticket), ".")
 	signed := base64.RawURLEncoding.EncodeToString([]byte(header)) + "." + parts[1]
 	h := hmac.New(benchHashes[k.mac.Alg().String()], k.secret)

@@ -1,6 +1,10 @@
 package wsticket
 
-import "github.com/wsticket/wsticket/internal/carrier"
+import (
+	"strings"
+
+	"github.com/wsticket/wsticket/internal/carrier"
+)
 
 // Carriers is a set of the ways in which a ticket may come. Those that are not in
 // the set are neither counted nor removed. More than one ticket over all of them
@@ -32,3 +36,17 @@ const (
 	// DefaultCarriers are those that are on where none are named.
 	DefaultCarriers = CarrierQuery | CarrierSubprotocol
 )
+
+// String lists the carriers of the set.
+func (c Carriers) String() string {
+	var names []string
+	for _, one := range []struct {
+		carrier Carriers
+		name    string
+	}{{CarrierQuery, "query"}, {CarrierSubprotocol, "subprotocol"}, {CarrierBearer, "bearer"}, {CarrierCookie, "cookie"}} {
+		if c&one.carrier != 0 {
+			names = append(names, one.name)
+		}
+	}
+	return strings.Join(names, ", ")
+}

@@ -72,7 +72,7 @@ func FuzzVerdicts(f *testing.F) {
 			t.Fatalf("the Upgrader says %v, net/http cannot read\n%q", err, head)
 		}
 		var ticket Ticket
-		clean, gerr := gate.judge(r, &ticket)
+		clean, gerr := gate.judge(r, &details{ticket: &ticket})
 		gcode, _ := CodeOf(gerr)
 		if gcode != code {
 			t.Fatalf("the Upgrader says %v, the Gate %v of\n%q", err, gerr, head)

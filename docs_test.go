@@ -8,6 +8,7 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -90,7 +91,7 @@ func TestDocsWorkedExample(t *testing.T) {
 	if got := hex.EncodeToString(guard.spent[0].Identity[:]); got != blocks[9] {
 		t.Errorf("identity %s, want %s", got, blocks[9])
 	}
-	if err := verifier.PeekAt(lastSecond.Add(time.Second), request, &ticket); err != ErrExpired {
+	if err := verifier.PeekAt(lastSecond.Add(time.Second), request, &ticket); !errors.Is(err, ErrExpired) {
 		t.Errorf("a second later: %v, want %v", err, ErrExpired)
 	}
 

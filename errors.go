@@ -115,10 +115,9 @@ func (e Error) row() int {
 func (e Error) Code() string { return refusals[e.row()].code }
 
 // Error names the package, the code and its meaning. It is not for clients.
-func (e Error) Error() string {
-	r := &refusals[e.row()]
-	return "wsticket: " + r.code + ": " + r.meaning
-}
+func (e Error) Error() string { return "wsticket: " + e.Code() + ": " + e.meaning() }
+
+func (e Error) meaning() string { return refusals[e.row()].meaning }
 
 // Status is the HTTP status of a refusal. ErrBadHandshake is 400 here; an answer
 // may say 405, 426 or 505 where the handshake calls for it.

@@ -119,44 +119,47 @@ func TicketFrom(ctx context.Context) (*Ticket, bool) {
 }
 
 func (g *Gate) check(r *http.Request) (*Ticket, *http.Request, error) {
-	t := new(Ticket)
-	clean, err := g.judge(r, t)
+	d := details{verifier: g.config.Verifier, policy: &g.policy, ticket: new(Ticket)}
+	clean, err := g.judge(r, &d)
 	if err != nil {
 		code := codeOf(err)
 		g.counters.Count(code)
 		if g.config.OnRefuse != nil {
-			g.config.OnRefuse(r, refusal(code, err, remoteOf(r), time.Now().Unix(), t))
+			why := d // so that d needs no memory of its own where all is well
+			why.err, why.host = err, []byte(r.Host)
+			g.config.OnRefuse(r, why.refusal(code, remoteOf(r)))
 		}
 		return nil, nil, err
 	}
 	g.counters.Count(nil)
-	return t, clean, nil
+	return d.ticket, clean, nil
 }
 
 // judge checks and spends the ticket and returns the request without it. On an
-// error it leaves in t what was learnt.
-func (g *Gate) judge(r *http.Request, t *Ticket) (*http.Request, error) {
+// error it leaves in d what was learnt.
+func (g *Gate) judge(r *http.Request, d *details) (*http.Request, error) {
 	if err := g.handshake(r); err != nil {
 		return nil, err
 	}
 	f := g.policy.finder()
 	p := readParts(r)
 	p.find(&f)
-	var origin []byte
+	request, t := &d.request, d.ticket
+	request.Ticket, request.Path = f.Ticket, p.path
 	if o := r.Header["Origin"]; len(o) > 0 {
-		origin = append([]byte{}, o[0]...)
+		request.Origin = append([]byte{}, o[0]...)
 	}
-	if err := g.policy.admit(&f, origin, []byte(r.Host)); err != nil {
+	if err := g.policy.admit(&f, request.Origin, []byte(r.Host)); err != nil {
 		return nil, err
 	}
-	request := Request{Ticket: f.Ticket, Origin: origin, Path: p.path}
 	if g.config.PeerAddr != nil {
 		request.Addr = g.config.PeerAddr(r)
 	} else if addr, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
 		request.Addr = addr.Addr()
 	}
 	v, now := g.config.Verifier, time.Now().Unix()
-	if err := v.judge(now, &request, t); err != nil {
+	d.now = now
+	if err := v.judge(now, request, t); err != nil {
 		return nil, err
 	}
 	clean := p.without(r, &f)
@@ -165,6 +168,7 @@ func (g *Gate) judge(r *http.Request, t *Ticket) (*http.Request, error) {
 			return nil, unauthorized(err)
 		}
 		now = time.Now().Unix() // it may have taken its time
+		d.now = now
 		if err := v.admit(now, t); err != nil {
 			return nil, err
 		}

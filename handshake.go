@@ -33,6 +33,10 @@ type Handshake struct {
 	head head.Head
 	buf  []byte // the head, the bytes behind it, then room for the answer
 	n    int    // bytes of buf that were received
+
+	asked    Request // what the ticket was compared with; views of buf
+	judgedAt int64
+	why      details // of a refusal
 }
 
 const (
@@ -86,6 +90,7 @@ func (h *Handshake) Early() []byte {
 func (h *Handshake) Reset() {
 	h.Handshake = ws.Handshake{}
 	h.Ticket.reset()
+	h.asked, h.judgedAt = Request{}, 0
 	clear(h.buf[:h.n])
 	h.n = 0
 	clear(h.head.Fields)

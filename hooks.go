@@ -12,7 +12,6 @@ import (
 	"github.com/gobwas/ws"
 
 	"github.com/wsticket/wsticket/internal/answer"
-	"github.com/wsticket/wsticket/internal/carrier"
 	"github.com/wsticket/wsticket/internal/head"
 )
 
@@ -100,7 +99,10 @@ func (h *Hooks) Upgrade(ctx context.Context, conn net.Conn, t *Ticket) (hs ws.Ha
 	if s.err != nil {
 		h.counters.Count(codeOf(s.err))
 		if h.config.OnRefuse != nil {
-			h.config.OnRefuse(refusal(codeOf(s.err), s.err, conn.RemoteAddr(), time.Now().Unix(), t))
+			d := &s.why
+			*d = details{err: s.err, verifier: h.config.Verifier, policy: &h.policy, now: s.judgedAt, request: s.asked, host: s.of(s.host), ticket: t}
+			h.config.OnRefuse(d.refusal(codeOf(s.err), conn.RemoteAddr()))
+			*d = details{err: s.err}
 		}
 		return ws.Handshake{}, s.err
 	}
@@ -131,7 +133,10 @@ type hooksSession struct {
 	values       []hooksValue
 	protocol     string
 	extra        ws.HandshakeHeader // of the user's OnBeforeUpgrade
-	err          error              // the refusal
+	asked        Request            // what the ticket was compared with; views of buf
+	judgedAt     int64
+	err          error   // the refusal
+	why          details // of err
 }
 
 type span struct{ start, end int }
@@ -159,7 +164,7 @@ func (s *hooksSession) reset() {
 	if cap(s.values) > defaultMaxHeaders {
 		s.values = nil
 	}
-	*s = hooksSession{Hooks: s.Hooks, upgrader: s.upgrader, buf: s.buf[:0], values: s.values[:0]}
+	*s = hooksSession{Hooks: s.Hooks, upgrader: s.upgrader, buf: s.buf[:0], values: s.values[:0], why: s.why}
 }
 
 func newHooksSession(h *Hooks) *hooksSession {
@@ -236,14 +241,14 @@ func (s *hooksSession) onBeforeUpgrade() (ws.HandshakeHeader, error) {
 			f.InCookies(i, s.of(v.at))
 		}
 	}
-	var origin []byte
+	s.asked.Ticket, s.asked.Path = f.Ticket, s.of(s.path)
 	if s.origins > 0 {
-		origin = s.of(s.origin)
+		s.asked.Origin = s.of(s.origin)
 	}
-	if err := s.policy.admit(&f, origin, s.of(s.host)); err != nil {
+	if err := s.policy.admit(&f, s.asked.Origin, s.of(s.host)); err != nil {
 		return nil, s.refuse(err)
 	}
-	if err := s.spend(&f, origin); err != nil {
+	if err := s.spend(); err != nil {
 		return nil, err
 	}
 	s.protocol = f.Selected
@@ -251,15 +256,16 @@ func (s *hooksSession) onBeforeUpgrade() (ws.HandshakeHeader, error) {
 }
 
 // spend has the ticket verified, the user's callback agree, and the ticket spent.
-func (s *hooksSession) spend(f *carrier.Finder, origin []byte) error {
-	r := Request{Ticket: f.Ticket, Origin: origin, Path: s.of(s.path)}
+func (s *hooksSession) spend() error {
+	r := &s.asked
 	if s.config.PeerAddr != nil {
 		r.Addr = s.config.PeerAddr(s.conn)
 	} else {
 		r.Addr = addrOf(s.conn.RemoteAddr())
 	}
 	now := time.Now().Unix()
-	if err := s.config.Verifier.judge(now, &r, s.ticket); err != nil {
+	s.judgedAt = now
+	if err := s.config.Verifier.judge(now, r, s.ticket); err != nil {
 		return s.refuse(err)
 	}
 	if user := s.config.Upgrader.OnBeforeUpgrade; user != nil {
@@ -269,6 +275,7 @@ func (s *hooksSession) spend(f *carrier.Finder, origin []byte) error {
 		}
 		s.extra = extra
 		now = time.Now().Unix()
+		s.judgedAt = now
 		if err := s.config.Verifier.admit(now, s.ticket); err != nil {
 			return s.refuse(err)
 		}

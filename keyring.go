@@ -14,6 +14,7 @@ import (
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 
+	"github.com/wsticket/wsticket/internal/jose"
 	"github.com/wsticket/wsticket/internal/jwkset"
 	"github.com/wsticket/wsticket/internal/mac"
 )
@@ -186,8 +187,6 @@ var headerOrders = [...]string{
 	`{"typ":"TYP","kid":"KID","alg":"ALG"}`,
 }
 
-const ticketType = "ws-ticket+jwt"
-
 func newKeyset(jwks []byte) (*keyset, error) {
 	parsed, err := jwkset.Parse(jwks)
 	if err != nil {
@@ -211,7 +210,7 @@ func newKeyset(jwks []byte) (*keyset, error) {
 			exp:    parsedKey.Expires,
 			signs:  parsedKey.Signs,
 		}
-		fill := strings.NewReplacer("ALG", alg.String(), "KID", k.id, "TYP", ticketType)
+		fill := strings.NewReplacer("ALG", alg.String(), "KID", k.id, "TYP", jose.Type)
 		for i, order := range headerOrders {
 			header := base64.RawURLEncoding.EncodeToString([]byte(fill.Replace(order)))
 			prefix := k.mac.Absorb(header + ".")

@@ -85,13 +85,13 @@ func TestReplaceReachesVerifiers(t *testing.T) {
 	byA, byB := sign(keyA), sign(keyB)
 	var ticket Ticket
 	judge := func(text []byte) error { return v.PeekAt(testNow, Request{Ticket: text}, &ticket) }
-	if a, b := judge(byA), judge(byB); a != nil || b != ErrUnknownKey {
+	if a, b := judge(byA), judge(byB); a != nil || !errors.Is(b, ErrUnknownKey) {
 		t.Errorf("before: %v, %v", a, b)
 	}
 	if err := keyring.Replace(jwks(keyB)); err != nil {
 		t.Fatal(err)
 	}
-	if a, b := judge(byA), judge(byB); a != ErrUnknownKey || b != nil {
+	if a, b := judge(byA), judge(byB); !errors.Is(a, ErrUnknownKey) || b != nil {
 		t.Errorf("after: %v, %v", a, b)
 	}
 }

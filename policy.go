@@ -16,10 +16,11 @@ type policy struct {
 	carriers  carrier.Set
 	protocols []string
 	origins   head.Origins
+	listed    []string // what origins was made of
 }
 
 func (f *faults) policy(carriers Carriers, protocols, origins []string) policy {
-	p := policy{carriers: carrier.Set(carriers), protocols: slices.Clone(protocols)}
+	p := policy{carriers: carrier.Set(carriers), protocols: slices.Clone(protocols), listed: slices.Clone(origins)}
 	if carriers == 0 {
 		p.carriers = carrier.Set(DefaultCarriers)
 	}
@@ -55,13 +56,16 @@ func (p *policy) admit(f *carrier.Finder, origin, host []byte) error {
 	case f.BadList:
 		return errBadProtocols
 	case origin != nil && !p.origins.Allow(origin, host):
-		return ErrOrigin
+		if len(p.listed) == 0 {
+			return errOtherHost
+		}
+		return errUnlisted
 	case f.Ambiguous || f.Count > 1:
 		return ErrAmbiguous
 	case f.Count == 0:
 		return ErrMissing
 	case f.By == carrier.Cookie && (origin == nil || !p.origins.Listed(origin)):
-		return ErrOrigin
+		return errCookieOrigin
 	case f.By == carrier.Subprotocol && f.Selected == "":
 		return errNoProtocol
 	}

@@ -1,22 +1,39 @@
 package wsticket
 
 import (
+	"bytes"
+	"log/slog"
 	"net"
+	"net/netip"
 	"time"
 
 	"github.com/wsticket/wsticket/internal/claims"
-	"github.com/wsticket/wsticket/internal/head"
+	"github.com/wsticket/wsticket/internal/quote"
 )
 
 // A Refusal tells the application what was refused and why. The client is told
-// the class of the code and nothing else. Its slices are valid during the call
-// that it is handed to.
+// the class of the code and nothing else.
+//
+// It is logged whole, in one line and without secrets, by
+//
+//	slog.Warn("refused", "refusal", r)
+//
+// Its slices and its Err are valid during the call that it is handed to: they are
+// views of the handshake's memory. Clone what shall be kept, or handed to another
+// goroutine.
 type Refusal struct {
 	Code Error
-	// Err is the code, or an error that wraps it and says more.
+	// Err says why, with the values that were compared where the ticket's MAC held:
+	// "wsticket: malformed: iat is not an integer of seconds (1795219210.53)". It
+	// puts that into words when Error is called. Values are escaped and cut at 64
+	// bytes, and none has a piece of the ticket in it. See also [ReasonOf].
 	Err error
 	// Remote is the peer's address, where there is a connection to ask.
 	Remote net.Addr
+	// Addr is the address that a ticket's ip is compared with: what PeerAddr said,
+	// or else Remote. It is invalid where there is none, or where the request was
+	// refused before anybody asked.
+	Addr netip.Addr
 
 	// KeyID, ID and Subject are kid, jti and sub of a ticket whose MAC held, nil
 	// before. They are what its signer wrote, no promise that the holder is who
@@ -27,75 +44,54 @@ type Refusal struct {
 	Age time.Duration
 }
 
-// refusal makes one of what the verifier left in t.
-func refusal(code Error, err error, remote net.Addr, now int64, t *Ticket) Refusal {
-	r := Refusal{Code: code, Err: err, Remote: remote}
+// Clone returns a copy that shares nothing with r.
+func (r Refusal) Clone() Refusal {
+	if d, ok := r.Err.(*details); ok {
+		r.Err = d.own()
+	}
+	r.KeyID, r.ID, r.Subject = bytes.Clone(r.KeyID), bytes.Clone(r.ID), bytes.Clone(r.Subject)
+	return r
+}
+
+// LogValue is one group: code, why, remote, addr, kid, jti, sub and age, as far as
+// they are known.
+func (r Refusal) LogValue() slog.Value {
+	attrs := append(make([]slog.Attr, 0, 8), slog.String("code", r.Code.Code()), slog.String("why", ReasonOf(r.Err)))
+	if r.Remote != nil {
+		attrs = append(attrs, slog.String("remote", r.Remote.String()))
+	}
+	if r.Addr.IsValid() {
+		attrs = append(attrs, slog.String("addr", r.Addr.String()))
+	}
+	for _, claim := range []struct {
+		name string
+		text []byte
+	}{{"kid", r.KeyID}, {"jti", r.ID}, {"sub", r.Subject}} {
+		if claim.text != nil {
+			attrs = append(attrs, slog.String(claim.name, string(quote.AppendBare(nil, claim.text, nil))))
+		}
+	}
+	if r.ID != nil {
+		attrs = append(attrs, slog.Duration("age", r.Age))
+	}
+	return slog.GroupValue(attrs...)
+}
+
+// refusal makes one of what was learnt until d.err.
+func (d *details) refusal(code Error, remote net.Addr) Refusal {
+	r := Refusal{Code: code, Err: d.err, Remote: remote, Addr: d.request.Addr}
+	switch d.err.(type) {
+	case Error, *refusalError:
+		r.Err = d
+	}
+	t := d.ticket
 	if t.keyLen > 0 {
 		r.KeyID = t.KeyID()
 		r.ID = t.ID()
 		r.Subject = t.Subject()
 	}
 	if t.set.Has&claims.IssuedAt != 0 {
-		r.Age = time.Duration(now-t.set.IssuedAt) * time.Second
+		r.Age = time.Duration(d.now-t.set.IssuedAt) * time.Second
 	}
 	return r
 }
-
-// codeOf is CodeOf for the errors of this package, without its allocation.
-func codeOf(err error) Error {
-	switch e := err.(type) {
-	case Error:
-		return e
-	case *handshakeError:
-		return e.code
-	}
-	if code, ok := CodeOf(err); ok {
-		return code
-	}
-	return ErrReplayUnavailable
-}
-
-// A handshakeError is a refusal with more to say than its code.
-type handshakeError struct {
-	code   Error
-	status int // 0 means that of the code
-	text   string
-	chain  []error // the code, and the cause if there is one
-}
-
-func newHandshakeError(code Error, text string, cause ...error) *handshakeError {
-	return &handshakeError{code: code, text: text, chain: append([]error{code}, cause...)}
-}
-
-// Error names the package, the code and the fault.
-func (e *handshakeError) Error() string { return "wsticket: " + e.code.Code() + ": " + e.text }
-
-// Unwrap returns the code and the cause.
-func (e *handshakeError) Unwrap() []error { return e.chain }
-
-func statusOf(err error, code Error) int {
-	if e, ok := err.(*handshakeError); ok && e.status != 0 {
-		return e.status
-	}
-	return code.Status()
-}
-
-var (
-	errBadProtocols = newHandshakeError(ErrBadHandshake, "the Sec-WebSocket-Protocol header is not a list of tokens")
-	errNoProtocol   = newHandshakeError(ErrBadHandshake, "the ticket came as a subprotocol, and none of the application was offered beside it; offer one of Protocols too")
-	errLeft         = newHandshakeError(ErrTimeout, "the client went away before its ticket was spent")
-	errEarly        = newHandshakeError(ErrBadHandshake, "bytes followed the head before the answer (RFC 6455 section 4.1)")
-
-	// headErrors holds one error for each fault of a head.
-	headErrors = func() (all [head.NumFaults]*handshakeError) {
-		for f := head.NoFault + 1; f < head.NumFaults; f++ {
-			code := ErrBadHandshake
-			if f.Status() == ErrHeadTooLarge.Status() {
-				code = ErrHeadTooLarge
-			}
-			all[f] = newHandshakeError(code, f.String())
-			all[f].status = f.Status()
-		}
-		return all
-	}()
-)

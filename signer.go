@@ -48,8 +48,8 @@ type Claims struct {
 	TTL            time.Duration // whole seconds; 0 means the Signer's
 	ID             string        // jti, 1 to 128 bytes; empty means 16 random bytes
 
-	Origin string // origin: the page's, byte for byte as the browser sends it
-	Path   string // path: decoded, or a tree ("/rooms/*")
+	Origin string // origin: the page's location.origin, "https://app.example"; not "null"
+	Path   string // path: decoded and without query, or a tree ("/rooms/*")
 	IP     string // ip: the client's address, or a prefix ("192.0.2.0/24")
 
 	Extra []Member // for the application

@@ -39,8 +39,11 @@ func (s *Signer) check(iat, exp int64, c *Claims) error {
 		}
 	}
 	if !c.SessionExpires.IsZero() {
-		if end := c.SessionExpires.Unix(); end <= iat || end > latest {
+		switch end := c.SessionExpires.Unix(); {
+		case end <= iat:
 			f.addf("SessionExpires has passed; the session is over")
+		case end > latest:
+			f.addf("SessionExpires is beyond the year 9999; give a time.Unix of seconds, not milliseconds, or leave it out")
 		}
 	}
 	f.text("Subject", c.Subject)
@@ -48,16 +51,14 @@ func (s *Signer) check(iat, exp int64, c *Claims) error {
 	f.text("Issuer", c.Issuer)
 	f.text("Scope", c.Scope)
 	f.text("SessionID", c.SessionID)
-	f.text("Origin", c.Origin)
+	f.origin(c.Origin)
+	f.path(c.Path)
 	f.text("Path", c.Path)
 	for i, audience := range c.Audiences {
 		if audience == "" {
 			f.addf("Audiences[%d] is empty; take it out", i)
 		}
 		f.text("Audiences", audience)
-	}
-	if c.Path != "" && c.Path[0] != '/' {
-		f.addf("Path does not start with /")
 	}
 	if c.IP != "" {
 		if _, ok := claims.ParseIP(c.IP); !ok {

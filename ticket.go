@@ -30,6 +30,8 @@ type Ticket struct {
 	keyLen     int
 	keyExpires int64
 
+	fault claims.Fault // of a payload that was refused; its spans are of buf
+
 	buf [claims.BufferLen]byte
 }
 
@@ -42,6 +44,7 @@ func (t *Ticket) reset() {
 	clear(t.key[:t.keyLen])
 	t.keyLen = 0
 	t.keyExpires = 0
+	t.fault = claims.Fault{}
 }
 
 // KeyID is the kid of the key that signed.

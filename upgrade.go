@@ -279,18 +279,19 @@ func (u *Upgrader) judge(ctx context.Context, conn net.Conn, h *Handshake, deadl
 	v := u.config.Verifier
 	f := u.policy.finder()
 	h.find(&f)
-	origin := h.origin()
-	if err := u.policy.admit(&f, origin, h.Host()); err != nil {
+	r := &h.asked
+	r.Ticket, r.Origin, r.Path = f.Ticket, h.origin(), h.Path()
+	if err := u.policy.admit(&f, r.Origin, h.Host()); err != nil {
 		return err
 	}
-	r := Request{Ticket: f.Ticket, Origin: origin, Path: h.Path()}
 	if u.config.PeerAddr != nil {
 		r.Addr = u.config.PeerAddr(conn, h)
 	} else {
 		r.Addr = addrOf(conn.RemoteAddr())
 	}
 	now := time.Now()
-	if err := v.judge(now.Unix(), &r, &h.Ticket); err != nil {
+	h.judgedAt = now.Unix()
+	if err := v.judge(h.judgedAt, r, &h.Ticket); err != nil {
 		return err
 	}
 	h.cut(&f)
@@ -302,6 +303,7 @@ func (u *Upgrader) judge(ctx context.Context, conn net.Conn, h *Handshake, deadl
 		// It may have taken its time: the ticket must still hold when it is spent,
 		// and nothing is spent on a client that will not be answered.
 		now = time.Now()
+		h.judgedAt = now.Unix()
 		if now.After(deadline) {
 			return ErrTimeout
 		}

@@ -30,7 +30,7 @@ func (e nobody) Unwrap() error { return e.error }
 
 var (
 	errGone      error = nobody{fmt.Errorf("wsticket: the connection was closed before its first byte: %w", io.EOF)}
-	errTruncated       = newHandshakeError(ErrBadHandshake, "the connection was closed within the head", io.ErrUnexpectedEOF)
+	errTruncated       = reason(ErrBadHandshake, "the connection was closed within the head", io.ErrUnexpectedEOF)
 )
 
 // readError turns what ended the reading of a head after n bytes into a refusal.
@@ -88,7 +88,10 @@ func closeWrite(conn net.Conn) {
 func (u *Upgrader) report(conn net.Conn, h *Handshake, err error, code Error) {
 	u.counters.Count(code)
 	if u.config.OnRefuse != nil {
-		u.config.OnRefuse(refusal(code, err, conn.RemoteAddr(), time.Now().Unix(), &h.Ticket))
+		h.why = details{err: err, verifier: u.config.Verifier, policy: &u.policy, now: h.judgedAt, request: h.asked, host: h.Host(),
+			ticket: &h.Ticket, headBytes: u.config.HeadBytes, maxHeaders: u.config.MaxHeaders}
+		u.config.OnRefuse(h.why.refusal(code, conn.RemoteAddr()))
+		h.why = details{err: err}
 	}
 }
 

@@ -167,11 +167,7 @@ func (v *Verifier) PeekAt(now time.Time, r Request, t *Ticket) error {
 // PeekUnboundAt checks everything but single use and the bindings to origin, path
 // and address. It is for tools that look at a ticket outside of any handshake.
 func (v *Verifier) PeekUnboundAt(now time.Time, ticket []byte, t *Ticket) error {
-	t.reset()
-	err := v.authenticate(now.Unix(), ticket, t)
-	if err == nil {
-		err = v.admit(now.Unix(), t)
-	}
+	err := v.judgeUnbound(now.Unix(), ticket, t)
 	if err != nil {
 		t.reset()
 	}
@@ -195,6 +191,15 @@ func (v *Verifier) judge(now int64, r *Request, t *Ticket) error {
 	return bound(r, t)
 }
 
+// judgeUnbound is judge without the bindings.
+func (v *Verifier) judgeUnbound(now int64, ticket []byte, t *Ticket) error {
+	t.reset()
+	if err := v.authenticate(now, ticket, t); err != nil {
+		return err
+	}
+	return v.admit(now, t)
+}
+
 // spend has the guard remember the ticket.
 func (v *Verifier) spend(ctx context.Context, now int64, t *Ticket) error {
 	err := v.replay.Spend(ctx, Use{Identity: t.id, Issued: t.set.IssuedAt, Expires: t.set.Expires, Now: now})
@@ -211,6 +216,7 @@ func (v *Verifier) spend(ctx context.Context, now int64, t *Ticket) error {
 type guardError struct{ cause error }
 
 func (e *guardError) Error() string   { return fmt.Sprintf("%v: %v", ErrReplayUnavailable, e.cause) }
+func (e *guardError) reason() string  { return ErrReplayUnavailable.meaning() + ": " + e.cause.Error() }
 func (e *guardError) Unwrap() []error { return []error{ErrReplayUnavailable, e.cause} }
 
 // verification is the working memory of one verification or signature.
@@ -226,8 +232,9 @@ var verifications = sync.Pool{New: func() any { return &verification{mac: mac.Ne
 // authenticate reads the text of a ticket into t: steps 1 to 4 of the order of
 // checks. Nothing of the payload is read before the MAC holds.
 func (v *Verifier) authenticate(now int64, text []byte, t *Ticket) error {
+	// Step 1: length; two dots; alphabet and length of the MAC; the header.
 	if len(text) > v.maxLen {
-		return ErrMalformed
+		return errTooLong
 	}
 	w := verifications.Get().(*verification)
 	err := v.open(now, w, text, t)
@@ -239,7 +246,7 @@ func (v *Verifier) open(now int64, w *verification, text []byte, t *Ticket) erro
 	set := v.keys.inForce.Load()
 	found, dot, known := set.spelled(text)
 	if dot < 0 {
-		return ErrMalformed
+		return errDots
 	}
 	var tagAt int // the MAC of a known header has a known length
 	if known {
@@ -248,21 +255,23 @@ func (v *Verifier) open(now int64, w *verification, text []byte, t *Ticket) erro
 		tagAt = bytes.LastIndexByte(text, '.') + 1
 	}
 	if tagAt-1 <= dot || text[tagAt-1] != '.' || len(text)-tagAt > encodedLen(mac.MaxSize) {
-		return ErrMalformed
+		return misshapen(text)
 	}
 	payload := text[dot+1 : tagAt-1]
 	tagLen, ok := b64.Decode(w.tag[:], text[tagAt:])
 	if !ok {
-		return ErrMalformed
+		return unlessDotted(payload, macText[b64.Diagnose(text[tagAt:])])
 	}
+	// Step 2: the key. That of a known header has the header's alg.
 	if !known {
 		var err error
 		if found, err = set.readHeader(now, w, text[:dot], tagLen); err != nil {
 			return unlessDotted(payload, err)
 		}
 	} else if found.key.exp <= now {
-		return unlessDotted(payload, ErrUnknownKey)
+		return unlessDotted(payload, errKeyExpired)
 	}
+	// Step 3: the MAC.
 	sum := w.mac.Sum(found.key.mac, found.prefix, text[:tagAt-1])
 	if subtle.ConstantTimeCompare(sum, w.tag[:tagLen]) != 1 {
 		return unlessDotted(payload, ErrBadSignature)
@@ -271,25 +280,43 @@ func (v *Verifier) open(now int64, w *verification, text []byte, t *Ticket) erro
 	t.keyLen = copy(t.key[:], found.key.id)
 	t.keyExpires = found.key.exp
 
+	// Step 4: the payload and its claims.
 	if b64.DecodedLen(len(payload)) > claims.MaxPayload {
-		return ErrMalformed
+		return errTooLong
 	}
 	t.payload, ok = b64.Decode(t.buf[:claims.MaxPayload], payload)
-	if !ok || !t.set.Scan(t.buf[:], t.payload, &w.scratch) {
-		// What was read is no claims set, and nobody is to take it for one.
-		clear(t.buf[:max(b64.DecodedLen(len(payload)), t.set.Used)])
-		t.set, t.payload = claims.Set{}, 0
-		return ErrMalformed
+	if !ok {
+		return t.unread(payload, payloadText[b64.Diagnose(payload)])
+	}
+	if !t.set.Scan(t.buf[:], t.payload, &w.scratch) {
+		t.fault = claims.Diagnose(t.buf[:t.payload], &w.scratch)
+		return t.unread(payload, claimFaults[t.fault.Kind][t.fault.Claim.Index()])
 	}
 	return nil
 }
 
-// unlessDotted returns err, or ErrMalformed for a payload with a dot: a text with
-// more than two is malformed, whatever else is wrong with it. Only a refusal needs
-// to look, because no payload with a dot decodes.
+// unread makes sure that nobody takes what was read for a claims set. The bytes of
+// it stay, for the words of t.fault, until t is reset.
+func (t *Ticket) unread(payload []byte, err error) error {
+	used := max(b64.DecodedLen(len(payload)), t.set.Used)
+	t.set, t.payload = claims.Set{Used: used}, 0
+	return err
+}
+
+// misshapen says why a text cannot be cut into three parts.
+func misshapen(text []byte) error {
+	if bytes.Count(text, []byte{'.'}) != 2 {
+		return errDots
+	}
+	return errMACLength
+}
+
+// unlessDotted returns err, or errDots for a payload with a dot: a text with more
+// than two is malformed, whatever else is wrong with it. Only a refusal needs to
+// look, because no payload with a dot decodes.
 func unlessDotted(payload []byte, err error) error {
 	if bytes.IndexByte(payload, '.') >= 0 {
-		return ErrMalformed
+		return errDots
 	}
 	return err
 }
@@ -301,31 +328,39 @@ func encodedLen(n int) int { return (n*8 + 5) / 6 }
 func (v *Verifier) admit(now int64, t *Ticket) error {
 	set := &t.set
 	if now >= t.keyExpires {
-		return ErrUnknownKey
+		return errKeyExpired
 	}
+	// Step 5: exp - iat, then iat, nbf, exp, session_exp.
 	switch ttl := set.Expires - set.IssuedAt; {
 	case ttl < 1:
-		return ErrMalformed
+		return errBackwards
 	case ttl > v.maxTTL:
-		return ErrTTLTooLong
+		return errTTL
 	case set.IssuedAt > now+v.leeway:
-		return ErrNotYetValid
+		return errIssuedAhead
 	case set.Has&claims.NotBefore != 0 && now < set.NotBefore-v.leeway:
-		return ErrNotYetValid
+		return errNotBefore
 	case now >= set.Expires+v.leeway:
-		return ErrExpired
+		return errExpired
 	case set.Has&claims.SessionExpires != 0 && set.SessionExpires <= now:
-		return ErrExpired
+		return errSessionOver
 	}
+	// Step 6: aud, then iss, scope.
 	if !v.addressed(t) {
-		return ErrAudience
+		return v.misaddressed(t)
 	}
 	if len(v.issuers) > 0 && !(set.Has&claims.Issuer != 0 && contains(v.issuers, t.Issuer())) {
-		return ErrIssuer
+		if set.Has&claims.Issuer == 0 {
+			return errNoIssuer
+		}
+		return errOtherIssuer
 	}
 	for _, scope := range v.scopes {
 		if !listed(t.Scope(), scope) {
-			return ErrScope
+			if set.Has&claims.Scope == 0 {
+				return errNoScope
+			}
+			return errOtherScope
 		}
 	}
 	return nil
@@ -348,6 +383,17 @@ func (v *Verifier) addressed(t *Ticket) bool {
 	}
 }
 
+// misaddressed says why a ticket is not.
+func (v *Verifier) misaddressed(t *Ticket) error {
+	switch {
+	case len(v.audiences) == 0:
+		return errAnyAudience
+	case t.set.Has&claims.Audience == 0:
+		return errNoAudience
+	}
+	return errOtherAudience
+}
+
 func contains(list []string, text []byte) bool {
 	for _, s := range list {
 		if s == string(text) {
@@ -357,17 +403,32 @@ func contains(list []string, text []byte) bool {
 	return false
 }
 
-// bound holds the bindings against the handshake: step 7.
+// bound holds the bindings against the handshake: step 7, origin, then path, ip.
 func bound(r *Request, t *Ticket) error {
 	set := &t.set
 	if set.Has&claims.Origin != 0 && (len(r.Origin) == 0 || !bytes.Equal(t.Origin(), r.Origin)) {
-		return ErrOrigin
+		if len(r.Origin) == 0 {
+			return errNoOrigin
+		}
+		return errOtherOrigin
 	}
 	if set.Has&claims.Path != 0 && !pathMatches(t.Path(), r.Path) {
-		return ErrPath
+		switch {
+		case len(r.Path) == 0:
+			return errNoPath
+		case !pathMatches(anyPath, r.Path):
+			return errUnclearPath
+		}
+		return errOtherPath
 	}
 	if set.Has&claims.IP != 0 && !addrMatches(set.IP, r.Addr) {
-		return ErrIP
+		if !r.Addr.IsValid() {
+			return errNoAddr
+		}
+		return errOtherAddr
 	}
 	return nil
 }
+
+// anyPath is a path claim that every path equals which any claim could.
+var anyPath = []byte("/*")

@@ -19,7 +19,7 @@ func (g *Gateway) admin() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.HandleFunc("GET /readyz", g.readyz)
-	mux.Handle("GET /metrics", g.guarded(g.metrics.handler(g)))
+	mux.Handle("GET /metrics", g.guarded(g.metrics.handler()))
 	mux.Handle("GET /connections", g.guarded(http.HandlerFunc(g.connections)))
 	mux.Handle("POST /close", g.guarded(http.HandlerFunc(g.close)))
 	return mux
@@ -90,7 +90,7 @@ func (g *Gateway) close(w http.ResponseWriter, r *http.Request) {
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), g.state.Load().config.Timeout)
 	defer cancel()
-	if err := g.end(ctx, ending); err != nil {
+	if err := g.registry.End(ctx, ending); err != nil {
 		g.log.Error("close failed", "why", err.Error())
 		http.Error(w, "the other nodes may not have heard of it; try again", http.StatusServiceUnavailable)
 		return

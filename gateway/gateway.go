@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"net/http"
 	"net/netip"
@@ -23,7 +24,6 @@ type Gateway struct {
 	guard    guard
 	registry *live.Registry
 	seats    seats
-	pending  atomic.Int64 // handshakes in progress
 	metrics  *metrics
 	log      *logger
 	draining atomic.Bool
@@ -39,7 +39,10 @@ type state struct {
 	proxied    http.Handler   // the gate with the proxy behind it
 }
 
-type stateKey struct{}
+type (
+	stateKey struct{}
+	seatKey  struct{}
+)
 
 // parts are what of the library a configuration makes.
 type parts struct {
@@ -143,10 +146,28 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			refuse(w, http.StatusServiceUnavailable)
 			return
 		}
-		s.proxied.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), stateKey{}, s)))
+		g.handshake(w, r, s)
 	default:
 		refuse(w, http.StatusNotFound)
 	}
+}
+
+// handshake takes a seat for a connection before anything is looked at, so that no
+// ticket is spent where there is no room.
+func (g *Gateway) handshake(w http.ResponseWriter, r *http.Request, s *state) {
+	seat, err := g.seats.take()
+	if err != nil {
+		g.log.sampled(slog.LevelWarn, "refused", slog.String("code", wsticket.ErrOverloaded.Code()), slog.String("why", err.Error()))
+		s.gate.Refuse(w, r, wsticket.ErrOverloaded)
+		return
+	}
+	defer func() {
+		if !*seat.kept {
+			seat.leave()
+		}
+	}()
+	ctx := context.WithValue(context.WithValue(r.Context(), stateKey{}, s), seatKey{}, seat)
+	s.proxied.ServeHTTP(w, r.WithContext(ctx))
 }
 
 func isHandshake(r *http.Request) bool {
@@ -160,11 +181,14 @@ func isHandshake(r *http.Request) bool {
 
 // authorize is asked before a ticket is spent.
 func (g *Gateway) authorize(_ *http.Request, t *wsticket.Ticket) error {
-	if g.seats.full() {
-		return wsticket.ErrOverloaded
-	}
-	return g.ended(t)
+	return g.registry.Admit(t)
 }
+
+// onRefuse hears of every refusal of the library.
+func (g *Gateway) onRefuse(r *http.Request, refusal wsticket.Refusal) { g.log.refused(r, refusal) }
+
+// Log is where the gateway writes.
+func (g *Gateway) Log() *slog.Logger { return g.log.Logger }
 
 // refuse answers with a problem (RFC 9457) of the same form as the library's.
 func refuse(w http.ResponseWriter, status int) {

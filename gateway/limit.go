@@ -18,15 +18,21 @@ type seats struct {
 
 var errFull = errors.New("every connection of max-connections is in use")
 
-// A seat is one connection.
-type seat struct{ leave func() }
+// A seat is one connection. Who took it leaves it, unless it is kept for a tunnel,
+// which leaves it when it ends.
+type seat struct {
+	leave func()
+	kept  *bool
+}
+
+func (s seat) keep() { *s.kept = true }
 
 func (s *seats) take() (seat, error) {
 	if s.taken.Add(1) > s.max.Load() {
 		s.taken.Add(-1)
 		return seat{}, errFull
 	}
-	return seat{sync.OnceFunc(func() { s.taken.Add(-1) })}, nil
+	return seat{sync.OnceFunc(func() { s.taken.Add(-1) }), new(bool)}, nil
 }
 
 // rates bound how often each of many names may do something. Names share a bucket by

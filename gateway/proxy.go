@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"strings"
@@ -18,21 +19,20 @@ import (
 func (g *Gateway) proxy(w http.ResponseWriter, r *http.Request) {
 	ticket, _ := wsticket.TicketFrom(r.Context())
 	s := r.Context().Value(stateKey{}).(*state)
-	seat, err := g.seats.take()
+	seat := r.Context().Value(seatKey{}).(seat)
+	t := &tunnel{}
+	// Its session may have ended since the ticket was spent, or ends from here on.
+	conn, err := g.registry.Add(ticket, t.endWith)
 	if err != nil {
-		refuse(w, http.StatusServiceUnavailable)
-		return
-	}
-	t := &tunnel{done: seat.leave}
-	conn, err := g.registry.Add(ticket, t.ended)
-	if err != nil {
-		g.refusedLive(w, r, err)
-		seat.leave()
+		g.log.sampled(slog.LevelWarn, "refused after its ticket was spent", slog.String("why", err.Error()))
+		s.gate.Refuse(w, r, err)
 		return
 	}
 	t.done = func() { conn.Remove(); seat.leave() }
-	if !g.connect(w, r, s, t, ticket) {
-		t.done()
+	if g.connect(w, r, s, t, ticket) {
+		seat.keep()
+	} else {
+		conn.Remove()
 	}
 }
 

@@ -6,6 +6,8 @@ import (
 	"net"
 	"sync"
 	"time"
+
+	"github.com/wsticket/wsticket/live"
 )
 
 // A tunnel is an accepted WebSocket: two connections, and what is copied between
@@ -14,6 +16,9 @@ import (
 type tunnel struct {
 	client, upstream net.Conn
 	done             func() // called once, when both connections are closed
+
+	joined bool
+	over   live.Cause // it was ended, perhaps before it was joined
 
 	mu     sync.Mutex // held while bytes are written to the client
 	frames boundary
@@ -31,6 +36,35 @@ const (
 	// writing of the close frame behind it.
 	closing = time.Second
 )
+
+// join makes a tunnel of two connections that have shaken hands. It says no where the
+// connection was ended meanwhile; then both belong to the caller.
+func (t *tunnel) join(client, upstream net.Conn, earlyClient, earlyUpstream []byte) bool {
+	t.mu.Lock()
+	t.client, t.upstream, t.joined = client, upstream, true
+	over := t.over
+	t.mu.Unlock()
+	if over != 0 {
+		client.SetWriteDeadline(time.Now().Add(closing))
+		client.Write(closeFrame(over.CloseCode(), over.Reason()))
+		return false
+	}
+	t.start(earlyClient, earlyUpstream)
+	return true
+}
+
+// endWith is what the registry calls when the connection is to end.
+func (t *tunnel) endWith(cause live.Cause) {
+	t.mu.Lock()
+	joined := t.joined
+	if !joined {
+		t.over = cause
+	}
+	t.mu.Unlock()
+	if joined {
+		t.end(cause.CloseCode(), cause.Reason())
+	}
+}
 
 // start copies until both sides have ended, and returns at once. early is what came
 // from each side behind its handshake.

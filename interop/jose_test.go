@@ -2,6 +2,7 @@ package interop
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"slices"
 	"testing"
@@ -81,7 +82,7 @@ func TestTheirTickets(t *testing.T) {
 				t.Errorf("%s is %s, was minted as %s", claim, value, toJSON(t, full[claim]))
 			}
 		}
-		if err := v.RedeemAt(context.Background(), now, r, &got); err != wsticket.ErrReplayed {
+		if err := v.RedeemAt(context.Background(), now, r, &got); !errors.Is(err, wsticket.ErrReplayed) {
 			t.Errorf("the second time: %v, want %v", err, wsticket.ErrReplayed)
 		}
 	})
@@ -178,7 +179,7 @@ func TestNoTickets(t *testing.T) {
 				t.Fatalf("%s: %v", c.name, err)
 			}
 			var got wsticket.Ticket
-			if err := k.verifier(t).PeekAt(now, wsticket.Request{Ticket: []byte(token)}, &got); err != c.want {
+			if err := k.verifier(t).PeekAt(now, wsticket.Request{Ticket: []byte(token)}, &got); !errors.Is(err, c.want) {
 				t.Errorf("%s: %v, want %v", c.name, err, c.want)
 			}
 		}
@@ -195,7 +196,7 @@ func TestNoTickets(t *testing.T) {
 				t.Fatal(err)
 			}
 			var got wsticket.Ticket
-			if err := k.verifier(t).PeekAt(now, wsticket.Request{Ticket: []byte(token)}, &got); err != wsticket.ErrMalformed {
+			if err := k.verifier(t).PeekAt(now, wsticket.Request{Ticket: []byte(token)}, &got); !errors.Is(err, wsticket.ErrMalformed) {
 				t.Errorf("signed with %s: %v, want %v", other, err, wsticket.ErrMalformed)
 			}
 		}
@@ -215,7 +216,7 @@ func TestFractionalTimes(t *testing.T) {
 			t.Fatal(err)
 		}
 		var got wsticket.Ticket
-		if err := k.verifier(t).PeekAt(now, wsticket.Request{Ticket: []byte(signed)}, &got); err != wsticket.ErrMalformed {
+		if err := k.verifier(t).PeekAt(now, wsticket.Request{Ticket: []byte(signed)}, &got); !errors.Is(err, wsticket.ErrMalformed) {
 			t.Errorf("%s: %v, want %v", claim, err, wsticket.ErrMalformed)
 		}
 	}
@@ -231,7 +232,7 @@ func TestUnsecured(t *testing.T) {
 		t.Fatal(err)
 	}
 	var got wsticket.Ticket
-	if err := k.verifier(t).PeekAt(now, wsticket.Request{Ticket: []byte(unsecured)}, &got); err != wsticket.ErrMalformed {
+	if err := k.verifier(t).PeekAt(now, wsticket.Request{Ticket: []byte(unsecured)}, &got); !errors.Is(err, wsticket.ErrMalformed) {
 		t.Errorf("%v, want %v", err, wsticket.ErrMalformed)
 	}
 }

@@ -18,6 +18,9 @@ func reference(s string) ([]byte, bool) {
 func check(t *testing.T, s string) {
 	t.Helper()
 	want, wantOK := reference(s)
+	if fault := Diagnose([]byte(s)); (fault == Fine) != wantOK {
+		t.Fatalf("Diagnose(%q) says that it %v; the standard library says %v", s, fault, wantOK)
+	}
 	for _, room := range []int{0, 8} {
 		dst := make([]byte, DecodedLen(len(s))+room)
 		n, ok := Decode(dst, []byte(s))
@@ -51,5 +54,18 @@ func TestDecodeDoesNotAllocate(t *testing.T) {
 	dst := make([]byte, DecodedLen(len(src)))
 	if n := testing.AllocsPerRun(100, func() { Decode(dst, src) }); n != 0 {
 		t.Errorf("%v allocations, want 0", n)
+	}
+}
+
+func TestDiagnose(t *testing.T) {
+	for s, want := range map[string]Fault{
+		"": Fine, "QQ": Fine, "QUI": Fine, "QUJD": Fine,
+		"QQ==": Letter, "QU+D": Letter, "QU/D": Letter, "QU D": Letter, "QUJD\n": Letter, "Q\x00JDA": Letter, "QU.D": Letter,
+		"Q": Length, "QUJDQ": Length,
+		"QR": Spare, "QUJ": Spare, "QUJDQR": Spare, "QUJDQUK": Spare,
+	} {
+		if got := Diagnose([]byte(s)); got != want {
+			t.Errorf("Diagnose(%q): it %v, want: it %v", s, got, want)
+		}
 	}
 }

@@ -161,7 +161,12 @@ func compare(t *testing.T, payload string) {
 	if string(buf[:n]) != payload {
 		t.Fatalf("Scan(%q) changed the payload to %q", payload, buf[:n])
 	}
+	f := Diagnose(buf[:n], &scratch)
+	if (f.Kind == Sound) != ok {
+		t.Fatalf("Diagnose(%q) = %v, while Scan says %v", payload, f, ok)
+	}
 	if !ok {
+		checkWords(t, payload, f)
 		return
 	}
 	check := func(name string, bit Present, got string) {

@@ -12,7 +12,7 @@ var texts = []string{
 	`{}`, `[]`, `""`, `0`, `-0`, `-`, `01`, `1.`, `1.5e+10`, `1e`, `.5`, `+1`, `NaN`, `0x10`, `1e400`,
 	`true`, `tru`, `nul`, `null `, ` null`, `"\u0026"`, `"\u00"`, `"\ud800"`, `"\udc00"`, `"\ud83d\ude00"`, `"\ud83d\ud83d"`,
 	`"\x"`, `"` + "\x1f" + `"`, `"` + "\x7f" + `"`, "\"\xff\"", "\"\xc0\x80\"", "\"\xed\xa0\x80\"", `"é"`, `"\"`, `"`,
-	`{"a":1,}`, `{"a" 1}`, `{a:1}`, `{"a":1}x`, `{"a":1}{}`, `[1,]`, `[,1]`, `[1 2]`, `[[[[[[[[]]]]]]]]`, `[[[[[[[[[]]]]]]]]]`,
+	`{"a":1,}`, `{"a" 1}`, `{a:1}`, `{"a":1}x`, `{"a":1}{}`, `[1,]`, `[,1]`, `[}`, `{]`, `[1}`, `{"a":1]`, `[1 2]`, `[[[[[[[[]]]]]]]]`, `[[[[[[[[[]]]]]]]]]`,
 	"\ufeff{}", "{}\x00", "\v{}", `{"a":{"b":[1,{"c":null}]}}`, `{"abcdefgh":"ijklmnop\nqrst"}`, `{"a":1,"a":2}`,
 }
 
@@ -129,4 +129,32 @@ func TestInteger(t *testing.T) {
 			t.Errorf("Integer(%q) = %d, %v; want %d", s, got, ok, want)
 		}
 	}
+}
+
+func TestWhy(t *testing.T) {
+	for s, want := range map[string]Reason{
+		`{}`: Fine, ` {"a":[{}]} `: Fine, `{"a":{"b":[]}}`: Fine,
+		`{"a":{"b":[[]]}}`: TooDeep, `{"a":[[[[1]]]]}`: TooDeep,
+		`{}x`: Trailing, `{}{}`: Trailing, "{}\x00": Trailing,
+		``: NotObject, `  `: NotObject, `[]`: NotObject, `"{}"`: NotObject, "\ufeff{}": NotObject, `1`: NotObject,
+		`{`: NotJSON, `{"a":}`: NotJSON, `{"a":01}`: NotJSON, `{"\ud800":1}`: NotJSON, "{\"a\":\"\x1f\"}": NotJSON, `{"a":[}`: NotJSON,
+		"{\"a\":\"\xff\"}": NotUTF8, "\xff": NotUTF8, "{}\xc0\x80": NotUTF8,
+	} {
+		if got := Why([]byte(s), 3); got != want {
+			t.Errorf("Why(%q) = %v, want %v", s, got, want)
+		}
+	}
+}
+
+func FuzzWhy(f *testing.F) {
+	for _, s := range texts {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		start := Space([]byte(s), 0)
+		object := start < len(s) && s[start] == '{' && Valid([]byte(s), 8)
+		if got := Why([]byte(s), 8); (got == Fine) != object {
+			t.Fatalf("Why(%q) = %v, while it is valid: %v", s, got, object)
+		}
+	})
 }

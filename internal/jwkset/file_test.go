@@ -4,7 +4,9 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 )
 
 func TestReadFile(t *testing.T) {
@@ -37,4 +39,44 @@ func TestReadFile(t *testing.T) {
 			t.Error("a device is read")
 		}
 	}
+}
+
+// TestReadFileThatChanges: while somebody writes, ReadFile gives a whole file of one
+// moment or says that it cannot, and never one that went on growing while it was read.
+func TestReadFileThatChanges(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "keys.json")
+	if err := os.WriteFile(path, []byte("x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	file, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	seen := make(chan struct{})
+	var writer sync.WaitGroup
+	writer.Go(func() {
+		for {
+			select {
+			case <-seen:
+				return
+			default:
+				if info, err := file.Stat(); err == nil && info.Size() > MaxBytes/2 {
+					file.Truncate(1)
+				}
+				file.Write([]byte("x"))
+			}
+		}
+	})
+	defer writer.Wait()
+	defer close(seen)
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); {
+		if _, err := ReadFile(path); err != nil {
+			if !strings.Contains(err.Error(), "changes while it is read") {
+				t.Error(err)
+			}
+			return
+		}
+	}
+	t.Error("a file that is written to without a pause is read every time")
 }

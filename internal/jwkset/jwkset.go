@@ -68,6 +68,9 @@ func Parse(data []byte) (*Set, error) {
 	if len(data) > MaxBytes {
 		return nil, fmt.Errorf("the key set is %d bytes long: the limit is %d: take out keys that have expired", len(data), MaxBytes)
 	}
+	if isUTF16(data) {
+		return nil, errors.New("the key set is UTF-16, as > of Windows PowerShell writes it: save it as UTF-8 without a byte order mark")
+	}
 	if len(bytes.TrimSpace(data)) == 0 {
 		return nil, errors.New("the key set is empty: make one with \"wsticket keys generate\"")
 	}
@@ -189,11 +192,11 @@ func parseKey(i int, data []byte) (key Key, faults []error) {
 		}
 		seconds, ok := jsonscan.Integer(value)
 		if !ok {
-			fault("%s must be an integer of seconds since 1970: write it as such or leave it out", t.name)
+			fault("%s must be an integer of seconds since 1970, without quotes, sign or fraction: write it as such or leave it out", t.name)
 			continue
 		}
 		if seconds > jsonscan.LatestTime {
-			fault("%s is %d, beyond the year 9999: give seconds since 1970, not milliseconds", t.name, seconds)
+			fault("%s lies beyond the year 9999: it looks like milliseconds, and seconds since 1970 are wanted: divide it by 1000", t.name)
 			continue
 		}
 		*t.dst = seconds
@@ -327,6 +330,12 @@ func duplicate(err error, who string) error {
 		return fmt.Errorf("%s: member %q is given twice: take one of the two out", who, dup.Name)
 	}
 	return fmt.Errorf("%s: a member is given twice: take one of the two out", who)
+}
+
+// isUTF16 says whether data opens like JSON in UTF-16 (or in UTF-32): with its byte
+// order mark, or with a zero beside the first letter, which UTF-8 never has there.
+func isUTF16(data []byte) bool {
+	return len(data) >= 2 && (data[0] == 0xff && data[1] == 0xfe || data[0] == 0xfe && data[1] == 0xff || (data[0] == 0) != (data[1] == 0))
 }
 
 // syntaxError says where the JSON ends to be JSON, and never what is there.

@@ -61,7 +61,7 @@ func (s *Set) Rotate(r Rotation) (Key, error) {
 	retires := starts + r.MaxTTL + r.Leeway + clockSkew
 	if r.Now < 0 || r.ActivateIn < 0 || r.MaxTTL < 1 || r.Leeway < 0 ||
 		max(r.Now, r.ActivateIn, r.MaxTTL, r.Leeway) > jsonscan.LatestTime || retires > jsonscan.LatestTime {
-		return Key{}, errors.New("a rotation needs times of 0 or more and a max TTL of at least one second")
+		return Key{}, errors.New("a rotation needs times of 0 or more that end before the year 10000, and a max TTL of at least one second")
 	}
 	model := s.newest(r.Now)
 	if model == nil {

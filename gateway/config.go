@@ -43,6 +43,8 @@ type Config struct {
 	Admin, AdminTokenFile string
 
 	LogFormat, LogLevel string
+
+	since time.Time // of the local memory; tests set it back
 }
 
 // An option is one setting: a flag, a key of the file and a variable of the

@@ -18,7 +18,8 @@ func newGuard(ctx context.Context, c *Config) (guard, error) {
 // A localGuard remembers in this process, and with a state file over restarts.
 type localGuard struct {
 	*wsticket.ReplayCache
-	path string
+	path  string
+	began time.Time
 }
 
 func newLocal(c *Config) (*localGuard, error) {
@@ -26,14 +27,14 @@ func newLocal(c *Config) (*localGuard, error) {
 	if leeway == 0 {
 		leeway = wsticket.NoLeeway
 	}
-	cache, err := wsticket.NewReplayCache(wsticket.ReplayConfig{PeakPerSecond: c.Peak, MaxTTL: c.MaxTTL, Leeway: leeway})
+	cache, err := wsticket.NewReplayCache(wsticket.ReplayConfig{PeakPerSecond: c.Peak, MaxTTL: c.MaxTTL, Leeway: leeway, Since: c.since})
 	if err != nil {
 		return nil, err
 	}
-	return &localGuard{cache, c.State}, nil
+	return &localGuard{cache, c.State, c.since}, nil
 }
 
-func (g *localGuard) since() time.Time { return time.Time{} }
+func (g *localGuard) since() time.Time { return g.began }
 func (g *localGuard) bus() live.Bus    { return nil }
 func (g *localGuard) Close()           {}
 

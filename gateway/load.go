@@ -196,6 +196,9 @@ func (l *Loaded) Print(w io.Writer) error {
 			from = "default"
 		}
 		value := yamlText(shown)
+		if _, ok := s.(number); ok {
+			value = shown
+		}
 		if s.list() {
 			var items []string
 			for _, item := range *s.(texts).p {

@@ -23,8 +23,6 @@ type tunnel struct {
 	mu     sync.Mutex // held while bytes are written to the client
 	frames boundary
 	ending bool // a close frame of ours was written: nothing may follow it
-
-	left sync.WaitGroup
 }
 
 const (
@@ -69,15 +67,14 @@ func (t *tunnel) endWith(cause live.Cause) {
 // start copies until both sides have ended, and returns at once. early is what came
 // from each side behind its handshake.
 func (t *tunnel) start(earlyClient, earlyUpstream []byte) {
-	t.left.Add(2)
+	sent := make(chan struct{})
 	go func() {
-		defer t.left.Done()
 		t.finish(copyTo(t.upstream, t.client, earlyClient, t.upstream.Write), t.upstream)
+		close(sent)
 	}()
 	go func() {
-		defer t.left.Done()
 		t.finish(copyTo(t.client, t.upstream, earlyUpstream, t.toClient), t.client)
-		t.left.Wait()
+		<-sent
 		t.client.Close()
 		t.upstream.Close()
 		t.done()

@@ -171,8 +171,7 @@ func checkSwitching(asked http.Header, response *http.Response) error {
 	if !slices.ContainsFunc(tokens(h["Connection"]), func(token string) bool { return strings.EqualFold(token, "upgrade") }) {
 		return errors.New("Connection does not list upgrade")
 	}
-	sum := sha1.Sum([]byte(asked.Get("Sec-Websocket-Key") + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"))
-	if accept := h["Sec-Websocket-Accept"]; len(accept) != 1 || accept[0] != base64.StdEncoding.EncodeToString(sum[:]) {
+	if accept := h["Sec-Websocket-Accept"]; len(accept) != 1 || accept[0] != acceptFor(asked.Get("Sec-Websocket-Key")) {
 		return errors.New("Sec-WebSocket-Accept does not answer the key")
 	}
 	if selected := h["Sec-Websocket-Protocol"]; len(selected) > 1 ||
@@ -192,6 +191,12 @@ func checkSwitching(asked http.Header, response *http.Response) error {
 		return errors.New("it announces a body")
 	}
 	return nil
+}
+
+// acceptFor is the answer to a key (RFC 6455 section 4.2.2).
+func acceptFor(key string) string {
+	sum := sha1.Sum([]byte(key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"))
+	return base64.StdEncoding.EncodeToString(sum[:])
 }
 
 func oneToken(lines []string, want string) bool {

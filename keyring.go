@@ -2,6 +2,7 @@ package wsticket
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/base64"
 	"fmt"
 	"log/slog"
@@ -36,6 +37,7 @@ type keyringState struct {
 	mu       sync.Mutex                       // one replacement at a time
 	gone     *simplelru.LRU[string, struct{}] // kids dropped or expired in this process
 	returned []string                         // of the keys in force, those that were gone
+	health   KeyringHealth
 }
 
 // remembered bounds how many dropped kids a Keyring can recognise.
@@ -54,6 +56,8 @@ func ParseKeyring(jwks []byte) (*Keyring, error) {
 	}
 	k := &Keyring{&keyringState{gone: gone}}
 	k.state.inForce.Store(keys)
+	now := time.Now()
+	k.state.health = KeyringHealth{LoadedAt: now, CheckedAt: now}
 	return k, nil
 }
 
@@ -64,11 +68,16 @@ func ParseKeyring(jwks []byte) (*Keyring, error) {
 func (k *Keyring) Replace(jwks []byte) error { return k.replaceAt(time.Now(), jwks) }
 
 func (k *Keyring) replaceAt(now time.Time, jwks []byte) error {
+	err := k.state.replace(now, jwks)
+	k.state.checked(now, err)
+	return err
+}
+
+func (s *keyringState) replace(now time.Time, jwks []byte) error {
 	next, err := newKeyset(jwks)
 	if err != nil {
 		return err
 	}
-	s := k.state
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	current := s.inForce.Load()
@@ -89,8 +98,12 @@ func (k *Keyring) replaceAt(now time.Time, jwks []byte) error {
 		return err
 	}
 	for _, old := range current.keys {
-		if next.byID[old.id] == nil || old.exp <= now.Unix() {
+		key := next.byID[old.id]
+		if key == nil || old.exp <= now.Unix() {
 			s.gone.Add(old.id, struct{}{})
+		}
+		if key != nil {
+			key.stretched = old.stretched // the same secret: not computed again
 		}
 	}
 	s.returned = nil
@@ -101,6 +114,9 @@ func (k *Keyring) replaceAt(now time.Time, jwks []byte) error {
 	}
 	slices.Sort(s.returned)
 	s.inForce.Store(next)
+	if next.sum != current.sum {
+		s.health.LoadedAt = now
+	}
 	return nil
 }
 
@@ -156,7 +172,8 @@ func (k Keyring) MarshalText() ([]byte, error) { return []byte(k.String()), nil 
 
 // A keyset is the keys in force between two replacements. It never changes.
 type keyset struct {
-	keys      []*key // in the order in which they are asked to sign
+	sum       [sha256.Size]byte // of the JWK Set
+	keys      []*key            // in the order in which they are asked to sign
 	byID      map[string]*key
 	spellings map[string]spelling
 }
@@ -169,6 +186,8 @@ type key struct {
 	signs    bool
 	header   string      // the signer's encoded header and its dot
 	prefix   *mac.Prefix // of that header
+
+	stretched func() []byte // what its fingerprints are made of; slow once
 }
 
 // A spelling is one encoded header that names a key, absorbed ahead of time.
@@ -194,6 +213,7 @@ func newKeyset(jwks []byte) (*keyset, error) {
 	}
 	keys := parsed.Keys()
 	set := &keyset{
+		sum:       sha256.Sum256(jwks),
 		byID:      make(map[string]*key, len(keys)),
 		spellings: make(map[string]spelling, len(keys)*len(headerOrders)),
 	}
@@ -210,6 +230,7 @@ func newKeyset(jwks []byte) (*keyset, error) {
 			exp:    parsedKey.Expires,
 			signs:  parsedKey.Signs,
 		}
+		k.stretched = sync.OnceValue(k.stretch)
 		fill := strings.NewReplacer("ALG", alg.String(), "KID", k.id, "TYP", jose.Type)
 		for i, order := range headerOrders {
 			header := base64.RawURLEncoding.EncodeToString([]byte(fill.Replace(order)))

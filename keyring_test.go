@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -354,5 +356,62 @@ func TestOneSecretUnderTwoAlgorithms(t *testing.T) {
 		if _, err := ParseKeyring(jwks(a, b)); err == nil || !strings.Contains(err.Error(), "same secret") {
 			t.Errorf("%d bytes: %v", n, err)
 		}
+	}
+}
+
+// TestReplaceOneOfMany: of many who bring a key of the same kid with secrets of their
+// own at the same moment, one succeeds; the others find it in force.
+func TestReplaceOneOfMany(t *testing.T) {
+	const writers = 4
+	many := make([]string, 100) // so that the comparison takes its time
+	for i := range many {
+		many[i] = testJWK(fmt.Sprintf("k%d", i), fmt.Sprintf("%03d", i)+testSecret, "")
+	}
+	sets := make([][]byte, writers)
+	for i := range sets {
+		sets[i] = jwks(append([]string{testJWK("x", fmt.Sprint(i)+testSecret, "")}, many...)...)
+	}
+	k := testKeyring(t, many...)
+	for round := range 10 {
+		if err := k.Replace(jwks(many...)); err != nil {
+			t.Fatal(err)
+		}
+		var start, done sync.WaitGroup
+		var won atomic.Int32
+		start.Add(1)
+		for _, set := range sets {
+			done.Go(func() {
+				start.Wait()
+				if err := k.Replace(set); err == nil {
+					won.Add(1)
+				} else if !strings.Contains(err.Error(), "another secret") {
+					t.Error(err)
+				}
+			})
+		}
+		start.Done()
+		done.Wait()
+		if n := won.Load(); n != 1 {
+			t.Fatalf("round %d: %d of %d succeed", round, n, writers)
+		}
+	}
+}
+
+// TestReplaceWaitsItsTurn: nothing is compared with the keys in force, or put in
+// their place, while another replacement is at work.
+func TestReplaceWaitsItsTurn(t *testing.T) {
+	k := testKeyring(t, keyA)
+	k.state.mu.Lock()
+	ended := make(chan error, 1)
+	go func() { ended <- k.Replace(jwks(keyB)) }()
+	for deadline := time.Now().Add(100 * time.Millisecond); time.Now().Before(deadline); runtime.Gosched() {
+		if kids(k) != "a" {
+			t.Error("put in force beside another replacement")
+			break
+		}
+	}
+	k.state.mu.Unlock()
+	if err := <-ended; err != nil || kids(k) != "b" {
+		t.Errorf("in force %s, %v", kids(k), err)
 	}
 }

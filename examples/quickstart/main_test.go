@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -83,11 +84,14 @@ func connect(ticket string) (string, error) {
 		return "", err
 	}
 	defer conn.Close()
-	if early != nil && early.Buffered() > 0 { // the greeting came together with the 101
-		frame, err := ws.ReadFrame(early)
-		return string(frame.Payload), err
+	var stream io.ReadWriter = conn
+	if early != nil { // the greeting came together with the 101
+		stream = struct {
+			io.Reader
+			io.Writer
+		}{early, conn}
 	}
-	text, err := wsutil.ReadServerText(conn)
+	text, err := wsutil.ReadServerText(stream)
 	return string(text), err
 }
 

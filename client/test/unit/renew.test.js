@@ -1,0 +1,230 @@
+// Point 8: a new ticket before the session ends.
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { connect } from "../../index.js";
+import { install, listen, minter, sessionTicket, settled } from "./world.js";
+
+const URL = "wss://gw.example/ws";
+
+/** A mint whose sessions last so many seconds from each mint on; the clock of the server is its own. */
+function sessions(world, ...seconds) {
+  const getTicket = minter(world);
+  getTicket.instead = async ({ attempt }) => {
+    const left = seconds[Math.min(attempt, seconds.length) - 1];
+    return { ticket: typeof left === "number" ? sessionTicket(attempt, left, { iat: 5_000 + attempt }) : left, expires_in: 10 };
+  };
+  return getTicket;
+}
+
+test("the second socket is open before the first is closed", async (t) => {
+  const world = install(t), getTicket = sessions(world, 600);
+  const order = [];
+  world.serve = (s) => {
+    const n = world.sockets.length;
+    order.push("connect " + n);
+    s.addEventListener("close", (e) => order.push(`close ${n} ${e.code}`));
+    s.accept();
+    order.push("open " + n);
+  };
+  const socket = connect({ url: URL, getTicket });
+  const lines = listen(socket);
+  socket.addEventListener("open", () => { order.push("event"); socket.send("subscribe"); });
+  await world.clock.pass(539_999);
+  assert.equal(getTicket.asked.length, 1, "not before the last minute");
+  await world.clock.pass(30_001);
+  assert.equal(getTicket.asked.length, 2, "nor in its second half");
+  await settled();
+  assert.deepEqual(order, ["connect 1", "event", "open 1", "connect 2", "event", "open 2", "close 1 1005"]);
+  assert.deepEqual(lines, ["open", "open renewed"]);
+  assert.deepEqual(world.sockets.map((s) => s.sent), [["subscribe"], ["subscribe"]], "what is sent goes to the new one");
+  world.sockets[0].message("late");
+  world.sockets[1].message("new");
+  assert.deepEqual(lines.slice(2), ["message new"]);
+
+  // And so on, until the socket in use is lost.
+  await world.clock.pass(570_000);
+  assert.equal(lines.at(-1), "open renewed");
+  assert.equal(world.sockets.length, 3);
+  world.last.end(1001);
+  assert.equal(lines.at(-1), "close 1001");
+  await world.clock.pass(2_000);
+  assert.equal(lines.at(-1), "open");
+  assert.equal(world.replayed, 0);
+});
+
+test("renewals of sessions that end together are spread", async (t) => {
+  const world = install(t), getTicket = sessions(world, 600);
+  for (let i = 0; i < 100; i++) connect({ url: URL, getTicket });
+  await settled();
+  getTicket.asked.length = 0;
+  await world.clock.pass(575_000);
+  const asked = getTicket.asked.map(({ at }) => at);
+  assert.equal(asked.length, 100);
+  assert.ok(Math.min(...asked) < 543_000 && Math.max(...asked) > 567_000);
+});
+
+test("a session without end, one that ends at once, and a ticket of another kind are not renewed", async (t) => {
+  for (const ticket of ["opaque", "a.b.c", sessionTicket(1, undefined), sessionTicket(1, 2), "a." + btoa("null") + ".c"]) {
+    const world = install(t), getTicket = sessions(world, ticket.replaceAll("=", ""));
+    const socket = connect({ url: URL, getTicket });
+    await world.clock.pass(7 * 86_400_000);
+    assert.equal(getTicket.asked.length, 1);
+    socket.close();
+  }
+});
+
+test("a session of years is no reason to renew all the time", async (t) => {
+  const world = install(t), getTicket = sessions(world, 10 * 365 * 86_400);
+  const lines = listen(connect({ url: URL, getTicket }));
+  await world.clock.pass(20 * 86_400_000);
+  assert.equal(getTicket.asked.length, 1);
+  await world.clock.pass(30 * 86_400_000);
+  assert.ok(getTicket.asked.length <= 3);
+  assert.ok(!lines.includes("close 1006"));
+});
+
+test("a session that the mint does not prolong is asked for a few times, and left to its end", async (t) => {
+  const world = install(t), getTicket = minter(world);
+  const end = world.clock.wall + 600_000;
+  getTicket.instead = async ({ attempt }) => ({ ticket: sessionTicket(attempt, (end - world.clock.wall) / 1000), expires_in: 10 });
+  const lines = listen(connect({ url: URL, getTicket }));
+  await world.clock.pass(599_999);
+  assert.ok(getTicket.asked.length > 2 && getTicket.asked.length < 12, `${getTicket.asked.length} mints`);
+  assert.equal(world.sockets.length, 1);
+  assert.deepEqual(lines, ["open"]);
+  world.last.end(3000, "session ended");
+  getTicket.instead = async () => new Response("", { status: 401 });
+  await world.clock.pass(60_000);
+  assert.deepEqual(lines, ["open", "close 3000", "mintfailed 401", "mintfailed 401", "unauthorized 401", "close 1006 for good"]);
+});
+
+test("one that it prolongs later is renewed then", async (t) => {
+  const world = install(t), getTicket = minter(world);
+  const end = world.clock.wall + 600_000;
+  getTicket.instead = async ({ attempt }) => ({ ticket: sessionTicket(attempt, attempt < 3 ? (end - world.clock.wall) / 1000 : 600), expires_in: 10 });
+  const lines = listen(connect({ url: URL, getTicket }));
+  await world.clock.pass(599_999);
+  assert.deepEqual(lines, ["open", "open renewed"]);
+  assert.equal(getTicket.asked.length, 3);
+});
+
+test("a mint that fails at a renewal is told and tried again; the socket in use stays", async (t) => {
+  const world = install(t), getTicket = minter(world);
+  const end = world.clock.wall + 600_000;
+  let times = 0;
+  getTicket.instead = async ({ attempt }) => {
+    if (attempt > 1 && ++times <= 2) return new Response("", { status: 503 });
+    return { ticket: sessionTicket(attempt, attempt === 1 ? (end - world.clock.wall) / 1000 : 900), expires_in: 10 };
+  };
+  const lines = listen(connect({ url: URL, getTicket }));
+  await world.clock.pass(600_000);
+  assert.deepEqual(lines, ["open", "mintfailed 503", "mintfailed 503", "open renewed"]);
+  assert.equal(lines.events[1].retryIn, undefined);
+});
+
+test("a mint that refuses a renewal is not asked again; the server ends the session", async (t) => {
+  for (const status of [401, 403]) {
+    const world = install(t), getTicket = minter(world);
+    getTicket.instead = async ({ attempt }) => attempt === 1 ? { ticket: sessionTicket(1, 600), expires_in: 10 } : new Response("", { status });
+    const socket = connect({ url: URL, getTicket });
+    const lines = listen(socket);
+    await world.clock.pass(599_999);
+    assert.deepEqual(lines, ["open", "mintfailed " + status]);
+    assert.equal(socket.readyState, 1);
+    socket.close();
+  }
+});
+
+test("a second socket that does not open is tried again with another ticket", async (t) => {
+  const world = install(t), getTicket = sessions(world, 600);
+  let refused = 0;
+  world.serve = (s) => world.sockets.length === 2 && ++refused ? s.refuse() : s.accept();
+  const lines = listen(connect({ url: URL, getTicket }));
+  await world.clock.pass(599_999);
+  assert.equal(refused, 1);
+  assert.deepEqual(lines, ["open", "open renewed"]);
+  assert.equal(world.replayed, 0);
+});
+
+test("when the socket in use is lost during a renewal, one attempt goes on and not two", async (t) => {
+  const world = install(t), getTicket = sessions(world, 600);
+  const lines = listen(connect({ url: URL, getTicket }));
+  await settled();
+  world.serve = () => {};
+  await world.clock.pass(575_000);
+  assert.equal(world.sockets.length, 2);
+  const [first, second] = world.sockets;
+  first.end(1006);
+  await settled();
+  assert.equal(second.readyState, 3);
+  assert.ok(getTicket.asked[1].signal.aborted);
+  world.serve = (s) => s.accept();
+  await world.clock.pass(2_000);
+  assert.deepEqual(lines, ["open", "close 1006", "open"]);
+  assert.equal(world.sockets.length, 3);
+  assert.equal(world.sockets.filter((s) => s.readyState === 1).length, 1);
+});
+
+test("close() during a renewal ends both", async (t) => {
+  const world = install(t), getTicket = sessions(world, 600);
+  const socket = connect({ url: URL, getTicket });
+  const lines = listen(socket);
+  await settled();
+  world.serve = () => {};
+  await world.clock.pass(575_000);
+  socket.close(1000);
+  world.last.accept();
+  await settled();
+  assert.deepEqual(lines, ["open", "close 1000 for good"]);
+  assert.ok(world.sockets.every((s) => s.readyState === 3));
+  assert.equal(world.clock.waiting, 0);
+});
+
+test("after a sleep past the session's end it renews when the tab is seen", async (t) => {
+  const world = install(t), getTicket = sessions(world, 600);
+  const lines = listen(connect({ url: URL, getTicket }));
+  await settled();
+  world.clock.sleep(900_000);
+  world.document.set(false);
+  await world.clock.pass(2_000);
+  assert.deepEqual(lines, ["open", "open renewed"]);
+});
+
+test("in band, where the application says how, and no second socket", async (t) => {
+  const world = install(t), getTicket = sessions(world, 600);
+  const renewed = [];
+  const socket = connect({ url: URL, getTicket, renew: async (minted, given) => {
+    assert.equal(given, socket);
+    given.send("renew " + minted.ticket);
+    renewed.push(minted.ticket);
+  } });
+  const lines = listen(socket);
+  await world.clock.pass(575_000);
+  await world.clock.pass(575_000);
+  assert.equal(renewed.length, 2);
+  assert.notEqual(renewed[0], renewed[1]);
+  assert.deepEqual(world.sockets.length, 1);
+  assert.deepEqual(world.last.sent, renewed.map((ticket) => "renew " + ticket));
+  assert.deepEqual(lines, ["open"]);
+
+  // A ticket that went in band was shown.
+  getTicket.instead = async () => ({ ticket: renewed[1], expires_in: 10 });
+  world.last.end(1006);
+  await world.clock.pass(2_000);
+  assert.match(lines.events.at(-1).error.message, /used/);
+});
+
+test("a renewal in band that fails is told, and tried again with another ticket", async (t) => {
+  const world = install(t), getTicket = sessions(world, 600);
+  const tickets = [];
+  const fault = new Error("no answer");
+  const lines = listen(connect({ url: URL, getTicket, renew: async ({ ticket }) => {
+    tickets.push(ticket);
+    if (tickets.length === 1) throw fault;
+  } }));
+  await world.clock.pass(590_000);
+  assert.equal(new Set(tickets).size, 2);
+  assert.deepEqual(lines, ["open", "mintfailed undefined"]);
+  assert.equal(lines.events[1].error, fault);
+  assert.equal(world.sockets.length, 1);
+});

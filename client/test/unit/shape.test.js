@@ -1,0 +1,292 @@
+// Points 9 and 10, and the shape of a WebSocket.
+import assert from "node:assert/strict";
+import { inspect } from "node:util";
+import { test } from "node:test";
+import { connect } from "../../index.js";
+import { install, listen, minter, settled } from "./world.js";
+
+const URL = "wss://gw.example/ws";
+
+test("without protocols the ticket goes by query, with them by subprotocol", async (t) => {
+  const world = install(t), getTicket = minter(world);
+  for (const [options, url, protocols] of [
+    [{}, "wss://gw.example/ws?ticket=t1", []],
+    [{ url: URL + "?" }, "wss://gw.example/ws?ticket=t2", []],
+    [{ url: URL + "?a=b%20c&d=+" }, "wss://gw.example/ws?a=b%20c&d=+&ticket=t3", []],
+    [{ protocols: [] }, "wss://gw.example/ws?ticket=t4", []],
+    [{ protocols: "app.v1" }, URL, ["app.v1", "ticket.t5"]],
+    [{ protocols: ["app.v2", "app.v1"] }, URL, ["app.v2", "app.v1", "ticket.t6"]],
+    [{ protocols: "app.v1", carrier: "query" }, URL + "?ticket=t7", ["app.v1"]],
+    [{ url: "/ws" }, "wss://app.example/ws?ticket=t8", []],
+    [{ url: "http://gw.example/ws" }, "ws://gw.example/ws?ticket=t9", []],
+    [{ url: new globalThis.URL("https://gw.example/ws") }, URL + "?ticket=t10", []],
+  ]) {
+    const socket = connect({ url: URL, getTicket, ...options });
+    await settled();
+    assert.equal(world.last.url, url);
+    assert.deepEqual(world.last.protocols, protocols);
+    assert.equal(socket.protocol, protocols[0] ?? "");
+    socket.close();
+  }
+});
+
+test("the mint may name the gateway that takes the ticket", async (t) => {
+  const world = install(t), getTicket = minter(world);
+  getTicket.instead = async ({ attempt }) => ({ ticket: "t" + attempt, expires_in: 10, url: ["wss://gw2.example/ws?a=1", "/other", undefined][attempt - 1] });
+  const socket = connect({ url: URL, getTicket });
+  for (const want of ["wss://gw2.example/ws?a=1&ticket=t1", "wss://gw.example/other?ticket=t2", "wss://gw.example/ws?ticket=t3"]) {
+    await settled();
+    assert.equal(world.last.url, want);
+    assert.equal(socket.url, URL);
+    world.last.end();
+    await world.clock.pass(2_000);
+    world.last.message("");
+  }
+});
+
+test("no ticket in an error, an event, a log, or the socket", async (t) => {
+  const world = install(t), getTicket = minter(world);
+  const secret = "eyJhbGciOiJIUzI1NiJ9.e30.c2VjcmV0";
+  const logged = [];
+  for (const name of ["log", "info", "warn", "error", "debug", "trace"]) t.mock.method(console, name, (...args) => logged.push(args));
+  const answers = [
+    () => new Response(secret), // JSON.parse quotes what it cannot read
+    () => ({ ticket: secret + " ", expires_in: 10 }),
+    () => ({ ticket: secret, expires_in: 10 }), // refused
+    () => ({ ticket: secret, expires_in: 10 }), // again
+    () => ({ ticket: secret + "1", expires_in: 10 }), // a server that selects it
+    () => ({ ticket: secret + "2", expires_in: 10 }), // the constructor throws
+  ];
+  getTicket.instead = async ({ attempt }) => answers[attempt - 1]();
+  let sockets = 0;
+  world.serve = (s) => ++sockets === 1 ? s.refuse("for " + secret) : s.accept(s.protocols.at(-1));
+  const socket = connect({ url: URL, getTicket, protocols: "app.v1", WebSocket: class {
+    constructor(url, protocols) {
+      if (protocols.at(-1).endsWith("2")) throw new DOMException("bad " + protocols, "SyntaxError");
+      return new world.WebSocket(url, protocols);
+    }
+  } });
+  const lines = listen(socket);
+  const found = [];
+  const look = () => {
+    for (const event of lines.events) {
+      for (const key in event) if (typeof event[key] === "string") found.push(event[key]);
+      found.push(inspect(event, { depth: 8, showHidden: true, getters: true }), JSON.stringify(event), String(event.error?.message), String(event.error?.stack));
+    }
+    found.push(inspect(socket, { depth: 8, showHidden: true, getters: true }), JSON.stringify(socket), socket.url, socket.protocol);
+  };
+  while (socket.readyState !== 1) await world.clock.pass(1_000);
+  assert.equal(world.last.protocol, "ticket." + secret + "1");
+  assert.equal(socket.protocol, "");
+  look();
+  world.last.message("hello");
+  world.last.end(1006);
+  await world.clock.pass(10_000);
+  assert.deepEqual(lines, ["mintfailed 200", "mintfailed 200", "error", "close 1006", "mintfailed 200", "open", "message hello", "close 1006", "error", "gaveup 400", "close 1006 for good"]);
+  look();
+  assert.ok(found.length > 50);
+  for (const text of found) assert.ok(!/eyJ|c2VjcmV0/.test(text), text);
+  assert.deepEqual(logged, []);
+});
+
+test("options that cannot work are refused, all in one error", (t) => {
+  install(t);
+  const getTicket = async () => ({});
+  for (const [options, text] of [
+    [{ url: URL }, /^connect needs either ticketUrl or getTicket$/],
+    [{ url: URL, getTicket, ticketUrl: "/t" }, /either ticketUrl or getTicket$/],
+    [{ getTicket }, /a WebSocket or HTTP url without fragment$/],
+    [{ url: "ftp://a/", getTicket }, /HTTP url/],
+    [{ url: "wss://", getTicket }, /HTTP url/],
+    [{ url: URL + "#a", getTicket }, /fragment/],
+    [{ url: URL, getTicket, WebSocket: null }, /needs a WebSocket$/],
+    [{ url: URL, getTicket, baseDelay: 0 }, /maxDelay >= baseDelay > 0/],
+    [{ url: URL, getTicket, baseDelay: NaN }, /maxDelay >= baseDelay > 0/],
+    [{ url: URL, getTicket, maxDelay: 1_999 }, /maxDelay >= baseDelay > 0/],
+    [{ WebSocket: null, maxDelay: 0 }, /url without fragment, and either ticketUrl or getTicket, and a WebSocket, and maxDelay/],
+  ]) assert.throws(() => connect(options), (error) => error instanceof TypeError && text.test(error.message), String(text));
+});
+
+test("a relative url needs a page", (t) => {
+  install(t, { page: false });
+  assert.throws(() => connect({ url: "/ws", getTicket() {} }), /url/);
+});
+
+test("send() on a socket that is not open throws, and queues nothing", async (t) => {
+  const world = install(t), getTicket = minter(world);
+  const socket = connect({ url: URL, getTicket });
+  const refused = () => assert.throws(() => socket.send("x"), { name: "InvalidStateError" });
+  refused();
+  await settled();
+  socket.send("1");
+  world.last.readyState = 2; // its close frame has come, its close event has not
+  refused();
+  assert.equal(socket.readyState, 0);
+  world.last.end(1001);
+  refused();
+  await world.clock.pass(2_000);
+  socket.send("2");
+  socket.close();
+  refused();
+  await settled();
+  refused();
+  assert.deepEqual(world.sockets.map((s) => s.sent), [["1"], ["2"]]);
+});
+
+test("buffer: N keeps N messages until the socket is open, in order, and no more", async (t) => {
+  const world = install(t), getTicket = minter(world);
+  const socket = connect({ url: URL, getTicket, buffer: 2 });
+  socket.addEventListener("open", () => socket.send("open"));
+  socket.send("1");
+  socket.send("2");
+  assert.throws(() => socket.send("3"), { name: "InvalidStateError" });
+  await settled();
+  assert.deepEqual(world.last.sent, ["1", "2", "open"]);
+  world.last.end();
+  socket.send("4");
+  await world.clock.pass(2_000);
+  assert.deepEqual(world.last.sent, ["4", "open"]);
+  world.last.end();
+  socket.send("5");
+  socket.close();
+  assert.throws(() => socket.send("6"), { name: "InvalidStateError" });
+});
+
+test("it has the shape of a WebSocket", async (t) => {
+  const world = install(t), getTicket = minter(world);
+  const socket = connect({ url: URL, getTicket, protocols: ["a", "b"] });
+  assert.ok(socket instanceof EventTarget);
+  assert.deepEqual([socket.readyState, socket.url, socket.protocol, socket.bufferedAmount, socket.binaryType], [0, URL, "", 0, "blob"]);
+  socket.binaryType = "arraybuffer";
+  world.serve = (s) => s.accept("b");
+  await settled();
+  world.last.bufferedAmount = 7;
+  assert.deepEqual([socket.readyState, socket.protocol, socket.bufferedAmount, socket.binaryType], [1, "b", 7, "arraybuffer"]);
+  assert.equal(world.last.binaryType, "arraybuffer");
+  socket.binaryType = "blob";
+  assert.equal(world.last.binaryType, "blob");
+  socket.binaryType = "arraybuffer";
+  const data = new Uint8Array([1, 2]).buffer;
+  let got;
+  socket.onmessage = (event) => { got = event; };
+  world.last.message(data);
+  assert.deepEqual([got.data, got.origin, got.target], [data, "wss://gw.example", socket]);
+  world.last.end();
+  await world.clock.pass(2_000);
+  assert.equal(world.last.binaryType, "arraybuffer", "the next socket has it too");
+  socket.close(4000, "done");
+  assert.equal(socket.readyState, 2);
+  const closed = await new Promise((done) => { socket.onclose = done; });
+  assert.deepEqual([closed.code, closed.reason, closed.wasClean, closed.retryIn, socket.readyState], [4000, "done", true, undefined, 3]);
+  assert.deepEqual(world.last.closedWith, [4000, "done"]);
+});
+
+test("on… handlers run once for each event", async (t) => {
+  const world = install(t), getTicket = minter(world);
+  const socket = connect({ url: URL, getTicket });
+  const seen = [];
+  for (const type of ["open", "message", "error", "close", "gaveup"]) socket["on" + type] = (event) => seen.push(event.type);
+  await settled();
+  world.last.message("1");
+  world.last.message("2");
+  world.last.end();
+  world.serve = (s) => s.refuse("Unexpected server response: 400");
+  await world.clock.pass(2_000);
+  assert.deepEqual(seen, ["open", "message", "message", "close", "error", "gaveup", "close"]);
+});
+
+test("close() while open waits for the server, but not for ever", async (t) => {
+  const world = install(t), getTicket = minter(world);
+  world.deaf = true;
+  const socket = connect({ url: URL, getTicket });
+  const lines = listen(socket);
+  await settled();
+  socket.close(1000);
+  socket.close(3000);
+  world.last.message("too late");
+  await world.clock.pass(9_999);
+  assert.deepEqual([...lines, socket.readyState], ["open", "message too late", 2]);
+  await world.clock.pass(1);
+  assert.deepEqual([...lines, socket.readyState], ["open", "message too late", "close 1006 for good", 3]);
+  world.last.end(1000);
+  assert.equal(lines.length, 3);
+  assert.equal(world.clock.waiting, 0);
+});
+
+test("a code or reason that a WebSocket refuses changes nothing", async (t) => {
+  const world = install(t), getTicket = minter(world);
+  const socket = connect({ url: URL, getTicket });
+  await settled();
+  assert.throws(() => socket.close(1001), { name: "InvalidAccessError" });
+  assert.throws(() => socket.close(1000, "x".repeat(124)), { name: "SyntaxError" });
+  assert.equal(socket.readyState, 1);
+  socket.send("still here");
+  assert.deepEqual(world.last.sent, ["still here"]);
+});
+
+for (const [phase, reach] of [
+  ["before the mint", async () => {}],
+  ["during the mint", async (world, getTicket) => { getTicket.instead = () => new Promise(() => {}); await settled(); }],
+  ["during the handshake", async (world) => { world.serve = () => {}; await settled(); }],
+  ["during the wait", async (world) => { world.serve = (s) => s.refuse(); await settled(); }],
+]) {
+  test(`close() ${phase} is the end`, async (t) => {
+    const world = install(t), getTicket = minter(world);
+    const socket = connect({ url: URL, getTicket });
+    await reach(world, getTicket);
+    const lines = listen(socket), mints = getTicket.asked.length;
+    socket.close();
+    assert.equal(socket.readyState, 2);
+    world.serve = (s) => s.accept();
+    world.last?.accept();
+    await world.clock.pass(1e6);
+    assert.deepEqual(lines, ["close 1006 for good"]);
+    assert.equal(getTicket.asked.length, mints);
+    assert.ok(world.sockets.every((s) => s.readyState === 3));
+    assert.equal(world.clock.waiting, 0);
+  });
+}
+
+test("close() in a handler of close stops the attempts", async (t) => {
+  const world = install(t), getTicket = minter(world);
+  const socket = connect({ url: URL, getTicket });
+  const lines = listen(socket);
+  socket.addEventListener("close", () => socket.close());
+  await settled();
+  world.last.end(4001);
+  await world.clock.pass(1e6);
+  assert.deepEqual(lines, ["open", "close 4001", "close 1006 for good"]);
+  assert.equal(getTicket.asked.length, 1);
+});
+
+test("a signal closes it, before it began and later", async (t) => {
+  const world = install(t), getTicket = minter(world);
+  const socket = connect({ url: URL, getTicket, signal: AbortSignal.abort() });
+  const lines = listen(socket);
+  await world.clock.pass(1e5);
+  assert.deepEqual(lines, ["close 1006 for good"]);
+  assert.equal(getTicket.asked.length, 0);
+
+  const control = new AbortController();
+  const other = connect({ url: URL, getTicket, signal: control.signal });
+  await settled();
+  assert.equal(other.readyState, 1);
+  control.abort();
+  await settled();
+  assert.equal(other.readyState, 3);
+});
+
+test("events of an attempt that was left come from nowhere", async (t) => {
+  const world = install(t), getTicket = minter(world);
+  world.serve = () => {};
+  const socket = connect({ url: URL, getTicket, timeout: 100 });
+  const lines = listen(socket);
+  await world.clock.pass(100);
+  const old = world.last;
+  old.readyState = 1; // one that does not know that it was closed
+  old.dispatchEvent(new Event("open"));
+  old.message("x");
+  old.end(3003);
+  assert.deepEqual(lines, ["error", "close 1006"]);
+  assert.equal(socket.readyState, 0);
+});

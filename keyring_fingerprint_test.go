@@ -1,0 +1,96 @@
+package wsticket
+
+import (
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestFingerprint(t *testing.T) {
+	whole := func(keys ...string) string {
+		t.Helper()
+		print, list := testKeyring(t, keys...).Fingerprint()
+		if len(list) != len(keys) || !regexp.MustCompile(`^[0-9a-f]{10}$`).MatchString(print) {
+			t.Fatalf("%q, %v", print, list)
+		}
+		return print
+	}
+	of := func(key string) string {
+		t.Helper()
+		_, list := testKeyring(t, key).Fingerprint()
+		return list[0].Fingerprint
+	}
+	// Fixed, for nodes of different versions are compared by it. Computed with
+	// hashlib.pbkdf2_hmac and hashlib.sha256 of Python.
+	a := testJWK("a", "A"+testSecret, "")
+	ofA := of(a)
+	if ofA != "b3ca0d86ee" {
+		t.Errorf("key a: %s, want %s", ofA, "b3ca0d86ee")
+	}
+	if got := whole(a, keyB); got != "fc21273965" {
+		t.Errorf("keyring: %s, want %s", got, "fc21273965")
+	}
+	if whole(a, keyB) != whole(keyB, a) {
+		t.Error("the order counts")
+	}
+	if whole(a) != whole(testJWK("a", "A"+testSecret, `,"iat":7,"use":"sig","note":"mine","key_ops":["sign","verify"]`)) {
+		t.Error("what decides nothing counts")
+	}
+	seen := map[string]string{whole(a): "the key itself"}
+	for name, key := range map[string]string{
+		"another kid":    testJWK("b", "A"+testSecret, ""),
+		"another secret": testJWK("a", "B"+testSecret, ""),
+		"another alg":    strings.Replace(testJWK("a", "A"+testSecret+testSecret, ""), "HS256", "HS384", 1),
+		"a start":        testJWK("a", "A"+testSecret, `,"nbf":5`),
+		"an end":         testJWK("a", "A"+testSecret, `,"exp":5`),
+		"a later end":    testJWK("a", "A"+testSecret, `,"exp":6`),
+		"no signing":     testJWK("a", "A"+testSecret, `,"key_ops":["verify"]`),
+	} {
+		print := whole(key)
+		if other, taken := seen[print]; taken {
+			t.Errorf("%s and %s look alike", name, other)
+		}
+		seen[print] = name
+		times := strings.Contains("a start, an end, a later end, no signing", name)
+		if same := of(key) == ofA; same != times {
+			t.Errorf("%s: the key's own fingerprint is the same: %v", name, same)
+		}
+	}
+}
+
+// TestFingerprintIsComputedOnce: a monitor may ask every few seconds, and a rotation
+// costs the new key alone.
+func TestFingerprintIsComputedOnce(t *testing.T) {
+	k := testKeyring(t, keyA)
+	before, _ := k.Fingerprint()
+	rounds := 0
+	for _, key := range k.state.inForce.Load().keys {
+		slow := key.stretched
+		key.stretched = func() []byte { rounds++; return slow() }
+	}
+	if err := k.Replace(jwks(keyA, keyB)); err != nil {
+		t.Fatal(err)
+	}
+	after, keys := k.Fingerprint()
+	if rounds != 1 || after == before || len(keys) != 2 || keys[0].KeyID != "b" || keys[0].Fingerprint == keys[1].Fingerprint {
+		t.Errorf("asked %d times for the key that stayed; %s, %s, %v", rounds, before, after, keys)
+	}
+	fresh := testKeyring(t, keyA, keyB)
+	if want, _ := fresh.Fingerprint(); want != after {
+		t.Errorf("%s after a replacement, %s when loaded", after, want)
+	}
+	if n := testing.AllocsPerRun(1, func() { fresh.Fingerprint() }); n > 50 {
+		t.Errorf("%v allocations for what is known", n)
+	}
+	first, second := testKeyring(t, keyC), time.Now()
+	first.Fingerprint()
+	slow := time.Since(second)
+	second = time.Now()
+	for range 3 {
+		first.Fingerprint()
+	}
+	if fast := time.Since(second); fast > slow {
+		t.Errorf("three more calls took %v, the first %v", fast, slow)
+	}
+}

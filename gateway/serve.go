@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -12,8 +13,6 @@ import (
 	"strings"
 	"sync"
 	"time"
-
-	"crypto/tls"
 
 	"github.com/wsticket/wsticket"
 	"github.com/wsticket/wsticket/live"
@@ -176,9 +175,23 @@ func (g *Gateway) drain(server *http.Server) error {
 	return nil
 }
 
-// watch looks at keyring and certificate every few seconds.
+// watch looks at the files of keyring and certificate every few seconds, until ctx
+// ends.
 func (g *Gateway) watch(ctx context.Context) {
-	tick := time.NewTicker(2 * time.Second)
+	for ctx.Err() == nil {
+		g.watchOne(ctx, g.state.Load().keys)
+	}
+}
+
+// watchOne does so until a reload has put another keyring in force.
+func (g *Gateway) watchOne(ctx context.Context, keys *wsticket.Keyring) {
+	var running sync.WaitGroup
+	defer running.Wait()
+	child, end := context.WithCancel(ctx)
+	defer end()
+	path := g.state.Load().config.Keys
+	running.Go(func() { keys.Watch(child, path, lookEvery, g.keyringFault) })
+	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
 	for {
 		select {
@@ -187,6 +200,9 @@ func (g *Gateway) watch(ctx context.Context) {
 		case <-tick.C:
 		}
 		s := g.state.Load()
+		if s.keys != keys {
+			return
+		}
 		if s.cert != nil && s.cert.changed() {
 			if err := s.cert.load(); err != nil {
 				g.log.Error("certificate not loaded; the one in force stays", "why", err.Error())
@@ -195,6 +211,17 @@ func (g *Gateway) watch(ctx context.Context) {
 			}
 		}
 	}
+}
+
+const lookEvery = 2 * time.Second
+
+func (g *Gateway) keyringFault(err error) {
+	var returned *wsticket.ReturnedKeysError
+	if errors.As(err, &returned) {
+		g.log.Warn("keyring", "why", err.Error())
+		return
+	}
+	g.log.Error("keyring not loaded; the one in force stays", "why", err.Error())
 }
 
 func listen(address string) (net.Listener, error) {
@@ -256,12 +283,13 @@ func (g *Gateway) reload(config Config) error {
 		return err
 	}
 	if config.Keys == old.config.Keys {
-		if err := reloadKeys(old.keys, config.Keys); err != nil {
+		var returned *wsticket.ReturnedKeysError
+		if err := old.keys.Reload(config.Keys); errors.As(err, &returned) {
+			g.keyringFault(err) // they are in force
+		} else if err != nil {
 			return fmt.Errorf("keys: %w", err)
 		}
 	}
 	g.install(s)
 	return nil
 }
-
-func reloadKeys(k *wsticket.Keyring, path string) error { return nil }

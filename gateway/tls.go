@@ -50,13 +50,3 @@ func (c *certificate) look() (seen [2]fileState) {
 	}
 	return seen
 }
-
-func (c *certificate) config() *tls.Config {
-	return &tls.Config{
-		MinVersion: tls.VersionTLS12,
-		NextProtos: []string{"http/1.1"}, // a WebSocket over HTTP/2 is another handshake
-		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
-			return c.inForce.Load(), nil
-		},
-	}
-}

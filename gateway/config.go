@@ -370,12 +370,12 @@ func (c *Config) checkSingleUse(fault faultFunc) {
 			fault("single-use", "local has no address; give local alone")
 		}
 		return
-	case "redis", "rediss", "etcd":
+	case "redis", "rediss", "etcd", "etcds":
 		if rest == "" {
 			fault("single-use", "%s:// names no server", scheme)
 		}
 	default:
-		fault("single-use", "is none of local, redis://…, rediss://… and etcd://HOST:2379,…")
+		fault("single-use", "is none of local, redis://…, rediss://…, etcd://HOST:2379,… and etcds://…")
 	}
 	if c.State != "" {
 		fault("state", "is for single-use local; a store keeps its own memory")

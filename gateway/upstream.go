@@ -166,13 +166,13 @@ func (u *upstream) ask(ctx context.Context, r *http.Request, header http.Header)
 func checkSwitching(asked http.Header, response *http.Response) error {
 	h := response.Header
 	if !oneToken(h["Upgrade"], "websocket") {
-		return errors.New("Upgrade is not websocket")
+		return errors.New("its Upgrade is not websocket")
 	}
 	if !slices.ContainsFunc(tokens(h["Connection"]), func(token string) bool { return strings.EqualFold(token, "upgrade") }) {
-		return errors.New("Connection does not list upgrade")
+		return errors.New("its Connection does not list upgrade")
 	}
 	if accept := h["Sec-Websocket-Accept"]; len(accept) != 1 || accept[0] != acceptFor(asked.Get("Sec-Websocket-Key")) {
-		return errors.New("Sec-WebSocket-Accept does not answer the key")
+		return errors.New("its Sec-WebSocket-Accept does not answer the key")
 	}
 	if selected := h["Sec-Websocket-Protocol"]; len(selected) > 1 ||
 		len(selected) == 1 && !slices.Contains(tokens(asked["Sec-Websocket-Protocol"]), selected[0]) {

@@ -60,14 +60,9 @@ func (s *state) originalTarget(r *http.Request) (*url.URL, error) {
 	for _, name := range []string{"X-Forwarded-Uri", "X-Original-Uri", "X-Original-Url"} {
 		found = append(found, r.Header[name]...)
 	}
+	// A query of the subrequest itself does not count: nginx puts the client's there.
 	if behind := strings.TrimPrefix(r.RequestURI, s.config.VerifyPath); strings.HasPrefix(behind, "/") {
 		found = append(found, behind)
-	} else if r.URL.RawQuery != "" {
-		// A query of the subrequest itself is the client's, as nginx passes it on where
-		// the location has no query of its own. It must say the same.
-		if len(found) == 0 {
-			return nil, errNoTarget
-		}
 	}
 	if len(found) == 0 {
 		return nil, errNoTarget

@@ -1,0 +1,99 @@
+package gateway
+
+import (
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestCheck: each fault is named with its key and what to do, secrets are not shown,
+// and all faults come at once.
+func TestCheck(t *testing.T) {
+	dir := t.TempDir()
+	keys := filepath.Join(dir, "keys.json")
+	write(t, keys, `{"keys":[{"kty":"oct","kid":"k1","alg":"HS256","k":"a2tra2tra2tra2tra2tra2tra2tra2tra2tra2tra2s"}]}`)
+	short := filepath.Join(dir, "token")
+	write(t, short, "short\n")
+	good := func() Config {
+		c := Default()
+		c.Keys, c.Upstream = keys, "http://127.0.0.1:3000"
+		return c
+	}
+	if c := good(); c.Check() != nil {
+		t.Fatal(c.Check())
+	}
+	all := Default()
+	all.Upstream, all.MaxTTL, all.Peak = "ftp://x", 3500*time.Millisecond, 0
+	for name, f := range map[string]struct {
+		change func(*Config)
+		want   []string
+	}{
+		"no keys":         {func(c *Config) { c.Keys = "" }, []string{"keys: is missing", "wsticket keys generate"}},
+		"keys not there":  {func(c *Config) { c.Keys = "/nowhere" }, []string{"keys: ", "/nowhere"}},
+		"no upstream":     {func(c *Config) { c.Upstream = "" }, []string{"upstream: is missing", "address of the backend"}},
+		"upstream scheme": {func(c *Config) { c.Upstream = "ws://x" }, []string{`upstream: its scheme is "ws"`, "http://HOST:PORT"}},
+		"upstream user":   {func(c *Config) { c.Upstream = "http://me:hunter2@x" }, []string{"upstream: it has a user", "take them out"}},
+		"upstream host":   {func(c *Config) { c.Upstream = "http://" }, []string{"upstream: the host is missing"}},
+		"upstream socket": {func(c *Config) { c.Upstream = "unix:" }, []string{"upstream: the path of the socket is missing"}},
+		"listen":          {func(c *Config) { c.Listen = "8080" }, []string{`listen: "8080" is no address`, "HOST:PORT"}},
+		"listen port":     {func(c *Config) { c.Listen = "a:b" }, []string{`listen: "a:b" has no port`}},
+		"listen socket":   {func(c *Config) { c.Listen = "unix:" }, []string{"listen: names no socket"}},
+		"mint-auth":       {func(c *Config) { c.MintAuth = "http://me:hunter2@x/" }, []string{"mint-auth: it is no address to ask"}},
+		"mint-path":       {func(c *Config) { c.MintAuth = "http://x/"; c.MintPath = "ticket" }, []string{`mint-path: "ticket" is no path`}},
+		"mint-path query": {func(c *Config) { c.MintAuth = "http://x/"; c.MintPath = "/t?x" }, []string{`mint-path: "/t?x" is no path`}},
+		"same paths": {func(c *Config) {
+			c.MintAuth = "http://x/"
+			c.VerifyPath = "/ticket"
+			c.TrustedProxies = []string{"::1"}
+		}, []string{"verify-path: is the same"}},
+		"verify untrusted": {func(c *Config) { c.VerifyPath = "/verify" }, []string{"verify-path: is set and trusted-proxy is not"}},
+		"trusted-proxy":    {func(c *Config) { c.TrustedProxies = []string{"10.0.0.0/33"} }, []string{`trusted-proxy: "10.0.0.0/33"`}},
+		"carriers":         {func(c *Config) { c.Carriers = []string{"url"} }, []string{`carriers: "url" is none`, "query, subprotocol"}},
+		"no carriers":      {func(c *Config) { c.Carriers = nil }, []string{"carriers: names none"}},
+		"origin":           {func(c *Config) { c.Origins = []string{"https://A.example/"} }, []string{"https://A.example/"}},
+		"protocols":        {func(c *Config) { c.Protocols = []string{"a b"} }, []string{`"a b"`}},
+		"tls half":         {func(c *Config) { c.TLSCert = "x" }, []string{"tls-cert: and tls-key go together"}},
+		"tls files":        {func(c *Config) { c.TLSCert, c.TLSKey = "/nowhere", "/nowhere" }, []string{"tls-cert: ", "/nowhere"}},
+		"peak":             {func(c *Config) { c.Peak = -1 }, []string{"peak: is -1; give 1 to"}},
+		"max-ttl":          {func(c *Config) { c.MaxTTL = 90 * time.Minute }, []string{"max-ttl: is 1h30m0s; give 1s to 1h0m0s"}},
+		"mint-ttl":         {func(c *Config) { c.MintTTL = 2 * time.Minute }, []string{"mint-ttl: is 2m0s, above the max-ttl"}},
+		"leeway":           {func(c *Config) { c.Leeway = 1500 * time.Millisecond }, []string{"leeway: is 1.5s", "whole seconds"}},
+		"timeout":          {func(c *Config) { c.Timeout = 0 }, []string{"timeout: is 0s"}},
+		"drain":            {func(c *Config) { c.Drain = -1 }, []string{"drain: "}},
+		"max-connections":  {func(c *Config) { c.MaxConnections = 0 }, []string{"max-connections: is 0"}},
+		"max-per-subject":  {func(c *Config) { c.MaxPerSubject = -1 }, []string{"max-per-subject: is -1"}},
+		"mint-rate":        {func(c *Config) { c.MintRate = 0 }, []string{"mint-rate: is 0"}},
+		"admin open":       {func(c *Config) { c.Admin = ":9090" }, []string{"admin: ", "reached from elsewhere", "admin-token-file"}},
+		"admin same":       {func(c *Config) { c.Admin = c.Listen }, []string{"admin: is the same as listen"}},
+		"token alone":      {func(c *Config) { c.AdminTokenFile = short }, []string{"admin-token-file: is set and admin is not"}},
+		"token short":      {func(c *Config) { c.Admin, c.AdminTokenFile = ":9090", short }, []string{"admin-token-file: holds a token of 5 characters", "openssl rand"}},
+		"token file":       {func(c *Config) { c.Admin, c.AdminTokenFile = ":9090", "/nowhere" }, []string{"admin-token-file: "}},
+		"log-format":       {func(c *Config) { c.LogFormat = "xml" }, []string{`log-format: "xml" is none; give text or json`}},
+		"log-level":        {func(c *Config) { c.LogLevel = "loud" }, []string{`log-level: "loud" is none`}},
+		"single-use":       {func(c *Config) { c.SingleUse = "memcached://hunter2" }, []string{"single-use: is none of local"}},
+		"single-use empty": {func(c *Config) { c.SingleUse = "redis://" }, []string{"single-use: redis:// names no server"}},
+		"state":            {func(c *Config) { c.SingleUse, c.State = "redis://x", "f" }, []string{"state: is for single-use local"}},
+		"all at once":      {func(c *Config) { *c = all }, []string{"keys: ", "upstream: ", "max-ttl: ", "peak: "}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := good()
+			f.change(&c)
+			err := c.Check()
+			if err == nil {
+				t.Fatal("no fault")
+			}
+			for _, want := range f.want {
+				if !strings.Contains(err.Error(), want) {
+					t.Errorf("no %q in %q", want, err)
+				}
+			}
+			if strings.Contains(err.Error(), "hunter2") {
+				t.Errorf("a secret is shown: %v", err)
+			}
+			if n := strings.Count(err.Error(), "\n") + 1; name != "all at once" && n != 1 {
+				t.Errorf("%d faults of one: %v", n, err)
+			}
+		})
+	}
+}

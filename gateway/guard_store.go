@@ -1,0 +1,49 @@
+package gateway
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"github.com/wsticket/wsticket"
+	"github.com/wsticket/wsticket/etcdguard"
+	"github.com/wsticket/wsticket/live"
+	"github.com/wsticket/wsticket/redisguard"
+)
+
+// newGuard makes the single use that a configuration names. ctx bounds the connecting.
+func newGuard(ctx context.Context, c *Config) (guard, error) {
+	leeway := c.Leeway
+	if leeway == 0 {
+		leeway = wsticket.NoLeeway
+	}
+	switch scheme, _, _ := strings.Cut(c.SingleUse, "://"); scheme {
+	case "redis", "rediss":
+		g, err := redisguard.New(ctx, redisguard.Config{URL: c.SingleUse, MaxTTL: c.MaxTTL, Leeway: leeway})
+		if err != nil {
+			return nil, err
+		}
+		return &storeGuard{g}, nil
+	case "etcd", "etcds":
+		g, err := etcdguard.New(ctx, etcdguard.Config{URL: c.SingleUse, MaxTTL: c.MaxTTL, Leeway: leeway})
+		if err != nil {
+			return nil, err
+		}
+		return &storeGuard{g}, nil
+	}
+	return newLocal(c)
+}
+
+// A storeGuard remembers in a store that all nodes share.
+type storeGuard struct{ store }
+
+type store interface {
+	wsticket.ReplayGuard
+	ReadyAt() time.Time
+	Close() error
+}
+
+func (g *storeGuard) since() time.Time { return time.Time{} }
+func (g *storeGuard) bus() live.Bus    { return nil }
+func (g *storeGuard) save() error      { return nil }
+func (g *storeGuard) Close()           { g.store.Close() }

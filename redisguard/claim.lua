@@ -1,0 +1,46 @@
+
+-- Claims. KEYS[2], KEYS[3] … are the tickets; for each, four of ARGV from ARGV[3]
+-- on: the node's time, issued, expires, and a value that no other claim has.
+-- The answer: since, now, and a letter for each claim.
+local honest = false
+for i = 3, #ARGV, 4 do
+  honest = honest or near(tonumber(ARGV[i]))
+end
+if lost then
+  if honest then
+    begin()
+  else
+    since = 0 -- the record is not about what this store holds
+  end
+elseif now > seen + 2000 then
+  seen = now
+  save()
+end
+
+local verdicts, trouble = {}, ''
+for i = 2, #KEYS do
+  local at, issued, expires, value = unpack(ARGV, 4 * i - 5, 4 * i - 2)
+  local verdict
+  if not near(tonumber(at)) then
+    verdict = 's' -- the clocks disagree
+  elseif tonumber(issued) * 1000 <= since + (coverLeeway + 2 * coverSkew) * 1000 then
+    verdict = 'e' -- issued before the epoch
+  else
+    local old = redis.pcall('SET', KEYS[i], value, 'NX', 'GET', 'PXAT',
+      string.format('%.0f', (tonumber(expires) + coverLeeway + coverSkew + 1) * 1000))
+    if not old then
+      verdict = 'c' -- claimed
+    elseif type(old) == 'table' then
+      verdict, trouble = 'u', old.err
+    elseif old == value then
+      -- This very claim was here before and its answer got lost. Write it once more, so
+      -- that a WAIT behind this script waits for it.
+      redis.call('SET', KEYS[i], value, 'XX', 'KEEPTTL')
+      verdict = 'c'
+    else
+      verdict = 'r' -- replayed
+    end
+  end
+  verdicts[#verdicts + 1] = verdict
+end
+return string.format('%.0f %.0f ', since, now) .. table.concat(verdicts) .. ' ' .. trouble

@@ -1,0 +1,84 @@
+package redisguard
+
+import (
+	"context"
+	"time"
+)
+
+const (
+	// lookEvery is how often the store is looked at. An excursion of its clock, or
+	// evictions, are noticed within that time.
+	lookEvery = time.Second
+	// lookAgain is how often while it does not answer.
+	lookAgain = 100 * time.Millisecond
+	// lookTimeout is longer than that of a claim: it is the looks that see a slow
+	// connection through.
+	lookTimeout = 2 * time.Second
+)
+
+// watch looks at the store until the guard is closed.
+func (g *Guard) watch() {
+	timer := time.NewTimer(lookEvery)
+	defer timer.Stop()
+	for {
+		select {
+		case <-g.ctx.Done():
+			return
+		case <-timer.C:
+		}
+		ctx, cancel := context.WithTimeout(g.ctx, lookTimeout)
+		var err error
+		if g.link.Load().client == nil {
+			err = g.connect(ctx)
+		}
+		if err == nil {
+			err = g.look(ctx)
+		}
+		cancel()
+		again := lookEvery
+		if err != nil && g.ctx.Err() == nil {
+			g.counters.trouble(err)
+			again = lookAgain
+		}
+		timer.Reset(again)
+	}
+}
+
+// look looks at the store through every lane and says what does not fit first.
+func (g *Guard) look(ctx context.Context) (fault error) {
+	lanes := g.link.Load().lanes
+	faults := make(chan error, len(lanes))
+	for _, l := range lanes {
+		go func() { faults <- l.look(ctx) }()
+	}
+	for range lanes {
+		if err := <-faults; err != nil && fault == nil {
+			fault = err
+		}
+	}
+	return fault
+}
+
+// look looks at the store and notes what it sees.
+func (l *lane) look(ctx context.Context) error {
+	leeway, maxSkew := l.g.rules.args()
+	before := time.Now()
+	text, _, err := lookScript.run(ctx, l.client, 0, []string{l.epoch}, []string{leeway, maxSkew, decimal(before.Unix())})
+	after := time.Now()
+	if err != nil {
+		l.failing.Store(isAway(asAnswer(ctx, err)))
+		return err
+	}
+	seen, err := parseLook(text)
+	if err != nil {
+		return err
+	}
+	l.failing.Store(false)
+	l.note(seen.since)
+	l.evicting.Store(seen.policy != "noeviction")
+	if was, before := l.evicted.Swap(seen.evicted), l.lookedOnce.Swap(true); before && seen.evicted > was {
+		l.g.counters.evicted.Add(seen.evicted - was)
+	}
+	l.g.counters.clockOff.Store(int64(time.UnixMilli(seen.now).Sub(before.Add(after.Sub(before) / 2))))
+	return seen.fault(l.client.Mode(), time.Duration(l.g.rules.maxSkew)*time.Second, before, after)
+}

@@ -50,9 +50,9 @@ func (p proxies) client(r *http.Request) netip.Addr {
 	return addrOf(r.RemoteAddr)
 }
 
-// forwarded sets the headers that tell the upstream where a request came from. What a
+// forward sets the headers that tell the backend where a request came from. What a
 // peer that is not trusted sent under their names is gone.
-func (s *state) forwarded(r *http.Request, h http.Header) {
+func (p proxies) forward(r *http.Request, h http.Header) {
 	peer := ""
 	if host, _, err := net.SplitHostPort(r.RemoteAddr); err == nil {
 		peer = host
@@ -63,7 +63,7 @@ func (s *state) forwarded(r *http.Request, h http.Header) {
 	}
 	host := r.Host
 	hops := []string{}
-	if s.proxies.trust(r.RemoteAddr) {
+	if p.trust(r.RemoteAddr) {
 		hops = tokens(h["X-Forwarded-For"])
 		if given := h["X-Forwarded-Proto"]; len(given) == 1 && (given[0] == "http" || given[0] == "https") {
 			proto = given[0]

@@ -100,7 +100,7 @@ func (c *Config) library(out *compiled, guard wsticket.ReplayGuard, g *Gateway) 
 }
 
 func (g *Gateway) newMint(c *Config, out *compiled, signer *wsticket.Signer) (*wsticket.MintHandler, error) {
-	ask := newAsker(out.ask, c.Timeout)
+	ask := newAsker(out.ask, c.Timeout, out.proxies)
 	bySubject, byAddress := newRates(c.MintRate), newRates(10*c.MintRate)
 	return wsticket.NewMintHandler(wsticket.MintConfig{
 		Signer:       signer,

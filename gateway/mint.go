@@ -22,13 +22,14 @@ type asker struct {
 	url     string
 	client  *http.Client
 	timeout time.Duration
+	proxies proxies
 }
 
 // maxClaims bounds the answer: no more fits into a ticket.
 const maxClaims = 4 << 10
 
 // newAsker prepares asking at a URL, which parseAskURL has read.
-func newAsker(target *url.URL, timeout time.Duration) *asker {
+func newAsker(target *url.URL, timeout time.Duration, trusted proxies) *asker {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.Proxy = nil // a variable of the environment must not see the users' cookies
 	transport.MaxIdleConnsPerHost = 64
@@ -37,7 +38,7 @@ func newAsker(target *url.URL, timeout time.Duration) *asker {
 		Transport: transport,
 		// To be sent somewhere else means: log in. Cookies must not go along.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}, timeout}
+	}, timeout, trusted}
 }
 
 func parseAskURL(text string) (*url.URL, error) {
@@ -65,10 +66,10 @@ func (a *asker) claims(r *http.Request) (*wsticket.Claims, error) {
 		}
 	}
 	ask.Header.Set("Accept", "application/json")
+	from := r.Header.Clone()
+	a.proxies.forward(r, from)
 	for _, name := range []string{"X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host"} {
-		if lines := r.Header[name]; len(lines) > 0 {
-			ask.Header[name] = lines
-		}
+		ask.Header[name] = from[name]
 	}
 	answer, err := a.client.Do(ask)
 	if err != nil {

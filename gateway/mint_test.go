@@ -77,13 +77,13 @@ func TestAsk(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ask := newAsker(target, time.Second)
+	ask := newAsker(target, time.Second, nil)
 	r := httptest.NewRequest("POST", "/ticket", strings.NewReader("body"))
-	r.Header = http.Header{"Cookie": {"a=1", "b=2"}, "Authorization": {"Bearer x"}, "X-Secret": {"s"}}
+	r.Header = http.Header{"Cookie": {"a=1", "b=2"}, "Authorization": {"Bearer x"}, "X-Secret": {"s"}, "X-Forwarded-For": {"6.6.6.6"}}
 	say := func(status int, kind, body string) func(http.ResponseWriter, *http.Request) {
 		return func(w http.ResponseWriter, r *http.Request) {
 			if r.Method != "GET" || r.URL.Path != "/me" || !reflect.DeepEqual(r.Header["Cookie"], []string{"a=1", "b=2"}) ||
-				r.Header.Get("Authorization") != "Bearer x" || r.Header["X-Secret"] != nil || r.ContentLength > 0 {
+				r.Header.Get("Authorization") != "Bearer x" || r.Header["X-Secret"] != nil || r.Header.Get("X-Forwarded-For") != "192.0.2.1" || r.ContentLength > 0 {
 				t.Errorf("asked by %s %s %v", r.Method, r.URL, r.Header)
 			}
 			w.Header().Set("Content-Type", kind)

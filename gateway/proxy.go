@@ -42,7 +42,7 @@ func (g *Gateway) connect(w http.ResponseWriter, r *http.Request, s *state, t *t
 	defer cancel()
 	header := r.Header.Clone()
 	setIdentity(header, ticket)
-	s.forwarded(r, header)
+	s.proxies.forward(r, header)
 	began := time.Now()
 	a, err := s.upstream.ask(ctx, r, header)
 	g.metrics.upstream(time.Since(began), err)

@@ -9,11 +9,12 @@ import "slices"
 //
 // Slots lie next to each other, so a few spans are enough: one for all of the past,
 // a further one for each gap without a ticket, and one for each time that the clock
-// was ahead for a while. When there are too many, the narrowest gap is given up. On a
-// clock that runs forward nobody asks about it again; after an excursion it lies among
-// the slots of the excursion, and never is the long way between them and the present.
+// was ahead for a while. When there are too many, the narrowest gap is given up that
+// nobody is likely to ask about: not one that the clock is in, nor one that it was in
+// before it last leaped, for it may come back.
 type closedSlots struct {
 	spans []slotSpan // ascending, with at least one slot between any two
+	keep  [2]slotSpan
 }
 
 type slotSpan struct{ low, high int64 }
@@ -22,6 +23,15 @@ const maxClosedSpans = 32
 
 func newClosedSlots() closedSlots {
 	return closedSlots{spans: make([]slotSpan, 0, maxClosedSpans+1)}
+}
+
+// at says which slots are in reach by the clock: its gaps are kept, and those that
+// were in reach before the clock last leaped.
+func (c *closedSlots) at(reach slotSpan) {
+	if now := c.keep[0]; reach.low > now.high || reach.high < now.low {
+		c.keep[1] = now
+	}
+	c.keep[0] = reach
 }
 
 func (c *closedSlots) has(slot int64) bool {
@@ -58,12 +68,28 @@ func (c *closedSlots) join(i int) {
 	c.spans = slices.Delete(c.spans, i+1, i+2)
 }
 
-// narrowest returns the span before the narrowest gap.
+// narrowest returns the span before the narrowest gap that is not kept. If all are,
+// it is the narrowest of them.
 func (c *closedSlots) narrowest() (at int) {
+	atKept := true
 	for i := range len(c.spans) - 1 {
-		if c.spans[i+1].low-c.spans[i].high < c.spans[at+1].low-c.spans[at].high {
-			at = i
+		kept := c.kept(i)
+		if kept == atKept && c.gap(i) < c.gap(at) || !kept && atKept {
+			at, atKept = i, kept
 		}
 	}
 	return at
+}
+
+// gap is how far it is from the i-th span to the next.
+func (c *closedSlots) gap(i int) int64 { return c.spans[i+1].low - c.spans[i].high }
+
+// kept says whether a slot behind the i-th span and before the next is kept.
+func (c *closedSlots) kept(i int) bool {
+	for _, k := range c.keep {
+		if c.spans[i].high < k.high && k.low < c.spans[i+1].low {
+			return true
+		}
+	}
+	return false
 }

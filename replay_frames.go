@@ -215,12 +215,12 @@ func (s *frameSet) open(slot, oldest int64) *frame {
 			return s.frameOf(slot)
 		}
 	}
+	s.closed.at(slotSpan{oldest, oldest + int64(len(s.frames))})
 	s.closeBefore(oldest)
 	if s.closed.has(slot) {
 		return nil
 	}
 	n := s.take()
-	s.recent.Get(n)
 	s.frames[n].slot.Store(slot)
 	s.hints[slot&s.hintMask].Store(uint32(n))
 	return s.frameOf(slot)

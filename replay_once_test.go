@@ -361,6 +361,56 @@ func TestReplaySparseExcursion(t *testing.T) {
 	}
 }
 
+// The clock leaps ahead again and again, each time farther than before, so that of all
+// gaps between closed slots the one that holds the present is the narrowest. It is never
+// given up, neither while the clock is back nor while it is away.
+func TestReplayManyExcursions(t *testing.T) {
+	const leeway, excursions = 2, 100
+	for _, tt := range []struct {
+		name         string
+		maxTTL, stay int64
+	}{
+		// Long enough for the slots of the excursion to lose their frames at home.
+		{"long at home", 10, 30},
+		// Too short: they lose them in the next excursion.
+		{"short at home", 3, 8},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			c := smallCache(t, 64, 2, 10, leeway)
+			n := uint64(0)
+			second := func(now int64) (refused int) {
+				for ttl := int64(1); ttl <= tt.maxTTL; ttl++ {
+					n++
+					s := replayTicket(n, now, ttl)
+					if spendOf(c, s) != nil {
+						refused++
+					} else if spendOf(c, s) == nil {
+						t.Fatalf("accepted twice at %+d", now-replayStart)
+					}
+				}
+				return refused
+			}
+			now, ahead := int64(replayStart), int64(0)
+			for e := range int64(excursions) {
+				// Slots that were in use at the leap are over by the clock that leaped.
+				leaped := now + tt.maxTTL
+				for end := now + tt.stay; now < end; now++ {
+					if r := second(now); r > 0 && (e == 0 || now >= leaped) {
+						t.Fatalf("after %d excursions %d of %d fresh tickets are refused", e, r, tt.maxTTL)
+					}
+				}
+				ahead += 100_000 + 100*e
+				for far := now + ahead; far < now+ahead+3; far++ {
+					second(far)
+				}
+			}
+			if len(c.closed.spans) < maxClosedSpans-2 || len(c.closed.spans) > maxClosedSpans {
+				t.Errorf("%d spans, %d allowed", len(c.closed.spans), maxClosedSpans)
+			}
+		})
+	}
+}
+
 // Use makes a frame recent, not only its opening.
 func TestReplayVictim(t *testing.T) {
 	c := smallCache(t, 16, 1, 10, 2)

@@ -238,6 +238,19 @@ func TestReplayEdges(t *testing.T) {
 		// One chance in 2^64: it may be refused, never the other way round.
 		wantSpend(t, c, Use{Identity: one, Issued: now, Expires: now + 10, Now: now}, ErrReplayed)
 	})
+	t.Run("one bit", func(t *testing.T) {
+		for bit := 64; bit < 128; bit++ { // the other half picks one of few places
+			c := smallCache(t, 16, 4, maxTTL, leeway)
+			id := replayID(uint64(bit))
+			s := Use{Identity: id, Issued: now, Expires: now + 10, Now: now}
+			wantSpend(t, c, s, nil)
+			s.Identity[bit/8] ^= 1 << (bit % 8)
+			wantSpend(t, c, s, nil)
+			wantSpend(t, c, s, ErrReplayed)
+			s.Identity = id
+			wantSpend(t, c, s, ErrReplayed)
+		}
+	})
 	t.Run("same identity, other expiry", func(t *testing.T) {
 		c := smallCache(t, 16, 1, maxTTL, leeway)
 		a, b := replayTicket(1, now, 5), replayTicket(1, now, 6)

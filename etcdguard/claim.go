@@ -37,7 +37,7 @@ type claim struct {
 
 const (
 	batchSize   = 64 // etcd allows 128 operations a transaction, unless set otherwise
-	maxInFlight = 8  // transactions; more wait for the same disks
+	maxInFlight = 4  // transactions; more wait for the same disks
 )
 
 // join has a use wait for the claim of its ticket, and puts one on its way where there
@@ -224,7 +224,7 @@ func (g *Guard) leaseNotFound(batch []*claim) {
 // failure is the error of a claim that the store did not decide.
 func failure(err error) error {
 	if errors.Is(err, context.DeadlineExceeded) {
-		return errLate
+		return late(err)
 	}
 	return &spendError{wsticket.ErrReplayUnavailable, unavailable, "the store failed", err}
 }

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
@@ -27,6 +28,8 @@ type cluster struct {
 	etcd    string
 	dir     string
 	token   string
+	flags   []string
+	tls     *tls.Config // of clients; nil for none
 	members []*etcdMember
 }
 
@@ -43,7 +46,12 @@ type etcdMember struct {
 // startCluster starts one, waits until it has a leader, and stops it with the test.
 func startCluster(t testing.TB, size int, flags ...string) *cluster {
 	t.Helper()
-	c := &cluster{t: t, etcd: installed(t), dir: memoryDir(t), token: "one"}
+	return startClusterTLS(t, nil, size, flags...)
+}
+
+func startClusterTLS(t testing.TB, clients *tls.Config, size int, flags ...string) *cluster {
+	t.Helper()
+	c := &cluster{t: t, etcd: installed(t), dir: memoryDir(t), token: "one", flags: flags, tls: clients}
 	for i := range size {
 		m := &etcdMember{name: fmt.Sprintf("m%d", i), dir: filepath.Join(c.dir, fmt.Sprint(i))}
 		if err := os.Mkdir(m.dir, 0o700); err != nil {
@@ -51,19 +59,19 @@ func startCluster(t testing.TB, size int, flags ...string) *cluster {
 		}
 		// etcd takes what follows the last colon for a port, and the whole for the
 		// name of the socket.
-		m.peers = startRelay(t, filepath.Join(m.dir, "localhost:1"))
-		m.clients = startRelay(t, filepath.Join(m.dir, "localhost:2"))
+		m.peers = startRelay(t, filepath.Join(m.dir, "localhost:1"), true)
+		m.clients = startRelay(t, filepath.Join(m.dir, "localhost:2"), false)
 		c.members = append(c.members, m)
 	}
 	for _, m := range c.members {
-		c.start(m, flags...)
+		c.start(m)
 	}
 	c.wait()
 	return c
 }
 
 // start starts a member, on the data that it has.
-func (c *cluster) start(m *etcdMember, flags ...string) {
+func (c *cluster) start(m *etcdMember) {
 	c.t.Helper()
 	var initial []string
 	for _, each := range c.members {
@@ -78,12 +86,12 @@ func (c *cluster) start(m *etcdMember, flags ...string) {
 		os.Remove(filepath.Join(m.dir, socket)) // left by one that was killed
 	}
 	m.command = exec.Command(c.etcd, append([]string{
-		"--name", m.name, "--data-dir", "data", "--log-level", "error",
+		"--name", m.name, "--data-dir", "data", "--logger", "zap", "--log-level", "error",
 		"--listen-peer-urls", "unix://localhost:1", "--initial-advertise-peer-urls", "http://" + m.peers.addr,
 		"--listen-client-urls", "unix://localhost:2", "--advertise-client-urls", "http://" + m.clients.addr,
 		"--initial-cluster", strings.Join(initial, ","), "--initial-cluster-token", c.token,
 		"--heartbeat-interval", "50", "--election-timeout", "500",
-	}, flags...)...)
+	}, c.flags...)...)
 	m.command.Dir = m.dir
 	m.command.Stdout, m.command.Stderr = output, output
 	m.command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
@@ -103,6 +111,78 @@ func (c *cluster) start(m *etcdMember, flags ...string) {
 			}
 		}
 	})
+}
+
+// do carries out one request of the test's own at a member that is up.
+func (c *cluster) do(ask func(context.Context, *clientv3.Client) error) {
+	c.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	if err := ask(ctx, c.client(c.members[0])); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+func (c *cluster) signal(s syscall.Signal) {
+	for _, m := range c.members {
+		m.signal(s)
+	}
+}
+
+func (c *cluster) killAll() {
+	for _, m := range c.members {
+		m.kill()
+	}
+}
+
+func (c *cluster) startAll() {
+	for _, m := range c.members {
+		c.start(m)
+	}
+}
+
+// backup copies the data of all members, which it stops for it and starts again.
+func (c *cluster) backup() {
+	c.t.Helper()
+	c.killAll()
+	for _, m := range c.members {
+		copyDir(c.t, filepath.Join(m.dir, "data"), filepath.Join(m.dir, "backup"))
+	}
+	c.startAll()
+	c.wait()
+}
+
+// restore puts the backup in place of the data, or nothing where there is none.
+func (c *cluster) restore() {
+	c.t.Helper()
+	c.killAll()
+	for _, m := range c.members {
+		data, backup := filepath.Join(m.dir, "data"), filepath.Join(m.dir, "backup")
+		if err := os.RemoveAll(data); err != nil {
+			c.t.Fatal(err)
+		}
+		if _, err := os.Stat(backup); err == nil {
+			copyDir(c.t, backup, data)
+		}
+	}
+	c.startAll()
+	c.wait()
+}
+
+func copyDir(t testing.TB, from, to string) {
+	t.Helper()
+	if err := os.CopyFS(to, os.DirFS(from)); err != nil {
+		t.Fatal(err)
+	}
+	// CopyFS makes directories that others may read, which etcd does not want.
+	if err := filepath.WalkDir(to, func(path string, d os.DirEntry, err error) error {
+		if err == nil && d.IsDir() {
+			err = os.Chmod(path, 0o700)
+		}
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func (m *etcdMember) signal(s syscall.Signal) { m.command.Process.Signal(s) }
@@ -201,7 +281,11 @@ func (c *cluster) heal() {
 // client is a plain one to a member, for the test itself.
 func (c *cluster) client(m *etcdMember) *clientv3.Client {
 	c.t.Helper()
-	client, err := clientv3.New(clientv3.Config{Endpoints: []string{"http://" + m.clients.addr}, Logger: zap.NewNop()})
+	scheme := "http://"
+	if c.tls != nil {
+		scheme = "https://"
+	}
+	client, err := clientv3.New(clientv3.Config{Endpoints: []string{scheme + m.clients.addr}, Logger: zap.NewNop(), TLS: c.tls})
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -225,6 +309,7 @@ func (c *cluster) url(members ...*etcdMember) string {
 type relay struct {
 	addr   string
 	socket string
+	named  bool // who connects says who it is, in the first request of each connection
 
 	mu    sync.Mutex
 	isCut func(from string) bool // nil cuts none
@@ -237,13 +322,13 @@ type relayed struct {
 	client, server net.Conn
 }
 
-func startRelay(t testing.TB, socket string) *relay {
+func startRelay(t testing.TB, socket string, named bool) *relay {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &relay{addr: listener.Addr().String(), socket: socket, open: map[*relayed]bool{}}
+	r := &relay{addr: listener.Addr().String(), socket: socket, named: named, open: map[*relayed]bool{}}
 	var all sync.WaitGroup
 	all.Go(func() {
 		for {
@@ -264,16 +349,13 @@ func startRelay(t testing.TB, socket string) *relay {
 
 func (r *relay) pass(client net.Conn) {
 	defer client.Close()
-	// Members name themselves in the first request of each connection.
 	reader := bufio.NewReaderSize(client, 16<<10)
 	var head []byte
-	if first, err := reader.Peek(3); err == nil && string(first) != "PRI" {
-		for n := 1; !bytes.Contains(head, []byte("\r\n\r\n")); n = reader.Buffered() + 1 {
-			if head, err = reader.Peek(n); err != nil {
-				return
-			}
-			head, _ = reader.Peek(reader.Buffered())
+	for n := 1; r.named && !bytes.Contains(head, []byte("\r\n\r\n")); n = reader.Buffered() + 1 {
+		if _, err := reader.Peek(n); err != nil {
+			return
 		}
+		head, _ = reader.Peek(reader.Buffered())
 	}
 	c := &relayed{client: client}
 	for line := range bytes.Lines(head) {

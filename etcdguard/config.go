@@ -85,6 +85,7 @@ func (c Config) guard() (*Guard, clientv3.Config, error) {
 		maxPending: c.MaxPending,
 		pending:    map[ticketKey]*claim{},
 		slots:      map[int64]*slot{},
+		wake:       make(chan struct{}, 1),
 	}
 	if c.Leeway != wsticket.NoLeeway {
 		g.leeway = seconds("Leeway", c.Leeway, wsticket.DefaultLeeway, time.Second, 5*time.Minute)

@@ -64,6 +64,7 @@ type Guard struct {
 	all    sync.WaitGroup // goroutines
 	closed atomic.Bool
 
+	wake     chan struct{} // has the keeper look at once
 	counters counters
 }
 
@@ -81,7 +82,7 @@ func New(ctx context.Context, config Config) (*Guard, error) {
 	}
 	g.ctx, g.cancel = context.WithCancel(context.Background())
 	g.members = newMembers(client, g.ctx, g.timeout)
-	g.history.init(g.leeway+2*g.maxSkew, time.Now(), g.forgetSlots)
+	g.history.init(g.leeway+2*g.maxSkew, time.Now(), g.storeMoved)
 	ctx, cancel := context.WithTimeout(ctx, g.timeout)
 	defer cancel()
 	if err := g.look(ctx); err != nil {
@@ -132,12 +133,12 @@ func (g *Guard) spend(ctx context.Context, use wsticket.Use) error {
 	case <-c.done:
 	case <-timer.C:
 		if g.leave(c) {
-			return errLate
+			return late(g.members.because(context.DeadlineExceeded))
 		}
 	case <-ctx.Done():
 		if g.leave(c) {
 			if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-				return errLate
+				return late(g.members.because(context.DeadlineExceeded))
 			}
 			return errGone
 		}
@@ -237,20 +238,23 @@ const (
 	timedOut
 	gone
 	unavailable
-	late
+	slotLate
 	outcomes
 )
 
 var (
 	errReplayedHere = &spendError{wsticket.ErrReplayed, replayedHere, "this node let it in", nil}
-	errLate         = &spendError{wsticket.ErrReplayUnavailable, timedOut, "the store did not answer in time", nil}
 	errGone         = &spendError{wsticket.ErrReplayUnavailable, gone, "the handshake ended before the store answered", nil}
 	errClosed       = &spendError{wsticket.ErrReplayUnavailable, unavailable, "the guard is closed", nil}
 	errFull         = &spendError{wsticket.ErrReplayUnavailable, unavailable, "more than MaxPending claims wait for the store", nil}
-	errOutOfReach   = &spendError{wsticket.ErrReplayUnavailable, late, "the expiry is out of reach", nil}
-	errSlotOver     = &spendError{wsticket.ErrReplayUnavailable, late, "the second of its expiry is closed", nil}
+	errOutOfReach   = &spendError{wsticket.ErrReplayUnavailable, slotLate, "the expiry is out of reach", nil}
+	errSlotOver     = &spendError{wsticket.ErrReplayUnavailable, slotLate, "the second of its expiry is closed", nil}
 	errOtherStore   = &spendError{wsticket.ErrReplayUnavailable, unavailable, "the store is not the one it was", nil}
 )
+
+func late(cause error) error {
+	return &spendError{wsticket.ErrReplayUnavailable, timedOut, "the store did not answer in time", cause}
+}
 
 type counters struct {
 	of               [outcomes]atomic.Uint64
@@ -281,7 +285,7 @@ func (c *counters) stats() Stats {
 		Timeout:           c.of[timedOut].Load(),
 		Gone:              c.of[gone].Load(),
 		Unavailable:       c.of[unavailable].Load(),
-		Late:              c.of[late].Load(),
+		Late:              c.of[slotLate].Load(),
 		Retries:           c.retries.Load(),
 		Batches:           c.batches.Load(),
 	}

@@ -142,11 +142,16 @@ func (h *history) settle(first bool, s *state) {
 	h.settled = true
 }
 
-// due says whether it is for this guard to add a beat.
+// due says whether it is for this guard to add a beat. One that has just come leaves it
+// to those that know more, so that their beat tells it.
 func (h *history) due(now time.Time) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.beat == "" || now.Sub(h.beatAt) >= beatEvery
+	every := beatEvery
+	if !h.settled && now.Unix() <= h.since+h.earliest {
+		every = 5 * beatEvery / 2
+	}
+	return h.beat == "" || now.Sub(h.beatAt) >= every
 }
 
 // next is the state with one more beat, which vouches for what this guard knows.
@@ -230,6 +235,8 @@ func (g *Guard) keep() {
 		case <-g.ctx.Done():
 			wait.Stop()
 			return
+		case <-g.wake:
+			wait.Stop()
 		case <-wait.C:
 		}
 		ctx, cancel := context.WithTimeout(g.ctx, g.timeout)
@@ -238,6 +245,16 @@ func (g *Guard) keep() {
 			g.sweep(ctx)
 		}
 		cancel()
+	}
+}
+
+// storeMoved forgets what belongs to the store that is no more, and sees to it that
+// the one in its place has a state.
+func (g *Guard) storeMoved() {
+	g.forgetSlots()
+	select {
+	case g.wake <- struct{}{}:
+	default:
 	}
 }
 

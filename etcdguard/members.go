@@ -3,6 +3,7 @@ package etcdguard
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -20,10 +21,14 @@ import (
 // over all of them would choose by itself, and could choose one that is frozen again
 // and again.
 type members struct {
-	config  clientv3.Config
+	config  clientv3.Config // but for the user
+	ctx     context.Context // ends with the guard
+	user    string
+	secret  string
 	attempt time.Duration // how long one member gets
 
-	current atomic.Int64 // the member that is asked, until it fails
+	current atomic.Int64          // the member that is asked, until it fails
+	trouble atomic.Pointer[error] // the last since one of them answered
 
 	mu     sync.Mutex // guards what follows
 	all    []member
@@ -33,52 +38,72 @@ type members struct {
 
 type member struct {
 	client *clientv3.Client
-	making chan struct{} // closed when the attempt to make a client is over; nil when there is none
-	err    error         // of the last attempt
+	making chan struct{} // closed when the making of a client is over; nil when none is made
+	err    error         // why the last one was not made
+	failed time.Time
 }
 
 func newMembers(config clientv3.Config, ctx context.Context, timeout time.Duration) *members {
+	m := &members{
+		ctx:     ctx,
+		user:    config.Username,
+		secret:  config.Password,
+		attempt: max(timeout/4, 50*time.Millisecond),
+		all:     make([]member, len(config.Endpoints)),
+	}
+	config.Username, config.Password = "", ""
 	if config.Logger == nil {
 		config.Logger = zap.NewNop() // the default writes to standard error
 	}
 	config.Context = ctx
-	config.DialTimeout = timeout
-	config.MaxUnaryRetries = 2 // enough to fetch a new token
+	config.MaxUnaryRetries = 1 // try tries again
 	config.DialOptions = append([]grpc.DialOption{grpc.WithConnectParams(grpc.ConnectParams{
 		// Without this it comes to wait for two minutes before it connects again.
 		Backoff:           backoff.Config{BaseDelay: 50 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: time.Second},
 		MinConnectTimeout: time.Second,
-	})}, config.DialOptions...)
-	return &members{
-		config:  config,
-		attempt: max(timeout/4, 50*time.Millisecond),
-		all:     make([]member, len(config.Endpoints)),
-	}
+	}), grpc.WithChainUnaryInterceptor(failFast)}, config.DialOptions...)
+	m.config = config
+	return m
 }
+
+// failFast has a call to a member that cannot be reached fail at once, with the reason,
+// where the client would have it wait for a connection.
+func failFast(ctx context.Context, method string, req, reply any, conn *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+	return invoke(ctx, method, req, reply, conn, append(opts[:len(opts):len(opts)], grpc.WaitForReady(false))...)
+}
+
+const (
+	// The store hashes a password slowly on purpose, and has many guards to serve when
+	// a member has lost its tokens. If each gave up after an attempt's time and asked
+	// again, none would ever be done.
+	tokenTimeout = 15 * time.Second
+	tokenAgain   = time.Second
+)
 
 var errClientClosed = errors.New("the guard is closed")
 
-// get returns the client of a member. Where the user has a password, making one asks
-// the member for a token and takes its time.
+// get returns the client of a member. Where there is a user, making one takes a token,
+// and that its time; all wait for the same one.
 func (m *members) get(ctx context.Context, i int) (*clientv3.Client, error) {
 	m.mu.Lock()
 	at := &m.all[i]
-	if at.client != nil || m.closed {
+	switch {
+	case m.closed:
+		m.mu.Unlock()
+		return nil, errClientClosed
+	case at.client != nil:
 		defer m.mu.Unlock()
-		if m.closed {
-			return nil, errClientClosed
-		}
 		return at.client, nil
-	}
-	if at.making == nil {
+	case at.making == nil && at.err != nil && time.Since(at.failed) < tokenAgain:
+		defer m.mu.Unlock()
+		return nil, at.err
+	case at.making == nil:
 		making := make(chan struct{})
 		at.making = making
 		m.making.Go(func() {
-			config := m.config
-			config.Endpoints = config.Endpoints[i : i+1]
-			client, err := clientv3.New(config)
+			client, err := m.connect(i)
 			m.mu.Lock()
-			at.client, at.err, at.making = client, err, nil
+			at.client, at.err, at.making, at.failed = client, err, nil, time.Now()
 			m.mu.Unlock()
 			close(making)
 		})
@@ -98,17 +123,56 @@ func (m *members) get(ctx context.Context, i int) (*clientv3.Client, error) {
 	return at.client, nil
 }
 
+// connect makes a client. Without a user it does not wait for a connection.
+func (m *members) connect(i int) (*clientv3.Client, error) {
+	config := m.config
+	config.Endpoints = config.Endpoints[i : i+1]
+	client, err := clientv3.New(config)
+	if err != nil || m.user == "" {
+		return client, err
+	}
+	ctx, cancel := context.WithTimeout(m.ctx, tokenTimeout)
+	defer cancel()
+	r, err := client.Authenticate(ctx, m.user, m.secret)
+	if errors.Is(err, rpctypes.ErrAuthNotEnabled) {
+		return client, nil
+	}
+	client.Close()
+	if err != nil {
+		return nil, err
+	}
+	config.Token = r.Token
+	return clientv3.New(config)
+}
+
+// drop gives up a client whose token is no good any more.
+func (m *members) drop(i int, client *clientv3.Client) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.all[i].client == client && !m.closed {
+		m.all[i].client, m.all[i].err = nil, nil
+		m.making.Go(func() { client.Close() })
+	}
+}
+
 // try asks one member after the other until one answers, the answer is final, or ctx
 // ends. It stays with the member that answered.
 func (m *members) try(ctx context.Context, retries *atomic.Uint64, ask func(context.Context, *clientv3.Client) error) error {
 	for failures := 1; ; failures++ {
 		i := m.current.Load()
 		err := m.attemptAt(ctx, int(i), ask)
-		if err == nil || final(err) {
+		if err == nil {
+			m.trouble.Store(nil)
+			return nil
+		}
+		if !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, context.Canceled) {
+			m.trouble.Store(&err) // it says more than that time was up
+		}
+		if final(err) {
 			return err
 		}
 		if ctx.Err() != nil {
-			return ctx.Err()
+			return m.because(ctx.Err())
 		}
 		m.current.CompareAndSwap(i, (i+1)%int64(len(m.all)))
 		retries.Add(1)
@@ -118,10 +182,18 @@ func (m *members) try(ctx context.Context, retries *atomic.Uint64, ask func(cont
 			case <-wait.C:
 			case <-ctx.Done():
 				wait.Stop()
-				return ctx.Err()
+				return m.because(ctx.Err())
 			}
 		}
 	}
+}
+
+// because adds to an error what the members last had to say.
+func (m *members) because(err error) error {
+	if trouble := m.trouble.Load(); trouble != nil {
+		return fmt.Errorf("%w; before that: %w", err, *trouble)
+	}
+	return err
 }
 
 func (m *members) attemptAt(ctx context.Context, i int, ask func(context.Context, *clientv3.Client) error) error {
@@ -132,7 +204,18 @@ func (m *members) attemptAt(ctx context.Context, i int, ask func(context.Context
 		return err
 	}
 	// A member that is cut off from the leader says so instead of having us wait.
-	return ask(clientv3.WithRequireLeader(ctx), client)
+	err = ask(clientv3.WithRequireLeader(ctx), client)
+	if m.user != "" && tokenGone(err) {
+		m.drop(i, client)
+		return errToken
+	}
+	return err
+}
+
+var errToken = errors.New("the store does not know the token any more that it gave")
+
+func tokenGone(err error) bool {
+	return errors.Is(err, rpctypes.ErrInvalidAuthToken) || errors.Is(err, rpctypes.ErrAuthOldRevision) || errors.Is(err, rpctypes.ErrUserEmpty)
 }
 
 // final says whether no other member and no other attempt would answer otherwise.

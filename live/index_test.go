@@ -1,0 +1,151 @@
+package live
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+)
+
+func newRand(seed uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, 1)) }
+
+func (r *Registry) put(c *Conn) {
+	leader, bucket := r.sessions.find(c.SessionID())
+	r.sessions.insert(c, leader, bucket)
+	leader, bucket = r.subjects.find(c.Subject())
+	r.subjects.insert(c, leader, bucket)
+	r.wheel.insert(time.Now(), c, r.base)
+}
+
+// TestIndexes: random comings and goings against maps.
+func TestIndexes(t *testing.T) {
+	r, err := New(Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.mu.Lock() // the timer goes off
+	defer r.mu.Unlock()
+	var all []*Conn
+	rng := newRand(1)
+	const steps = 60_000
+	for i := range steps {
+		grow := uint64(6)
+		if i > steps/2 {
+			grow = 4 // and then it shrinks
+		}
+		if len(all) == 0 || rng.Uint64N(10) < grow {
+			sub, sid := fmt.Sprint(rng.Uint64N(3000)), fmt.Sprint(rng.Uint64N(1<<40))
+			if rng.Uint64N(4) == 0 {
+				sid = fmt.Sprint(rng.Uint64N(10))
+			}
+			c := &Conn{registry: r, text: sub + sid, subject: uint16(len(sub)), end: uint32(3600 + rng.Uint64N(1<<16))}
+			r.put(c)
+			all = append(all, c)
+		} else {
+			n := rng.IntN(len(all))
+			r.drop(all[n])
+			all = slices.Delete(all, n, n+1)
+		}
+		if i%(steps/10) == 0 {
+			checkIndexes(t, r, all)
+		}
+	}
+	checkIndexes(t, r, all)
+	for _, c := range all {
+		r.drop(c)
+	}
+	checkIndexes(t, r, nil)
+}
+
+func checkIndexes(t *testing.T, r *Registry, all []*Conn) {
+	t.Helper()
+	for _, index := range []*table{&r.sessions, &r.subjects} {
+		want := map[string]map[*Conn]bool{}
+		for _, c := range all {
+			key := index.key(c)
+			if want[key] == nil {
+				want[key] = map[*Conn]bool{}
+			}
+			want[key][c] = true
+		}
+		if int(index.groups) != len(want) {
+			t.Fatalf("%d groups, want %d", index.groups, len(want))
+		}
+		for key, group := range want {
+			got := 0
+			leader, _ := index.find(key)
+			for c := leader; c != nil; c = c.by[index.index].next {
+				if !group[c] {
+					t.Fatal("a stranger in the group")
+				}
+				got++
+			}
+			if got != len(group) || index.index == ofSubject && size(leader) != got {
+				t.Fatalf("%d in the group, %d counted, want %d", got, size(leader), len(group))
+			}
+		}
+		chains := 0
+		for n := range index.buckets {
+			for c := *index.bucket(n); c != nil; c = c.by[index.index].chain {
+				chains++
+			}
+		}
+		if chains != len(want) {
+			t.Fatalf("%d leaders, want %d", chains, len(want))
+		}
+	}
+	in := 0
+	for slot, c := range r.wheel.slots {
+		for ; c != nil; c = c.next {
+			if int(c.place&slotOf) != slot {
+				t.Fatal("in another slot than it knows")
+			}
+			in++
+		}
+	}
+	if in != len(all) || r.wheel.n != in {
+		t.Fatalf("%d in the wheel, %d counted, want %d", in, r.wheel.n, len(all))
+	}
+}
+
+// TestCursor: what is there all the time is passed once, whatever comes and goes, and
+// where the cursor's own place goes, at least once.
+func TestCursor(t *testing.T) {
+	for _, index := range []int{ofAll, ofSession, ofSubject} {
+		r, err := New(Config{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		rng := newRand(2)
+		add := func() *Conn {
+			c := &Conn{registry: r, text: "adas", subject: 3, end: uint32(3600 + rng.Uint64N(10))}
+			r.put(c)
+			return c
+		}
+		passed := map[*Conn]int{}
+		var stay, leave []*Conn
+		for range 500 {
+			stay = append(stay, add())
+			leave = append(leave, add())
+		}
+		k := cursor{registry: r, index: index, left: slots, key: map[int]string{ofSession: "s", ofSubject: "ada"}[index]}
+		for c := k.next(); c != nil; c = k.next() {
+			passed[c]++
+			k.at = c
+			if n := rng.IntN(len(leave)); leave[n].place&gone == 0 && leave[n] != c {
+				r.drop(leave[n])
+			}
+			if rng.IntN(50) == 0 {
+				add()
+			}
+		}
+		for _, c := range stay {
+			if passed[c] != 1 {
+				t.Fatalf("index %d: passed %d times", index, passed[c])
+			}
+		}
+	}
+}

@@ -1,0 +1,238 @@
+package live
+
+import (
+	"fmt"
+	"runtime"
+	"testing"
+	"time"
+
+	"github.com/wsticket/wsticket"
+)
+
+// crowd is a registry with n live connections of n sessions, whose ids are as long as
+// those that the Signer makes, and n subjects, with ends all over a working day.
+type crowd struct {
+	*desk
+	tickets []*wsticket.Ticket
+	conns   []*Conn
+}
+
+func noClose(Cause) {}
+
+func newCrowd(tb testing.TB, n int) *crowd {
+	c := &crowd{desk: newDesk(tb, Config{MaxPerSubject: 100}), conns: make([]*Conn, n)}
+	for i := range 64 {
+		end := time.Now().Add(time.Hour + time.Duration(i*450)*time.Second)
+		c.tickets = append(c.tickets, c.ticket(fmt.Sprintf("user-%015d", 0), fmt.Sprintf("session-%014d", 0), end))
+	}
+	c.fill()
+	return c
+}
+
+func (c *crowd) fill() {
+	for i := range c.conns {
+		conn, err := c.Add(c.ticketOf(i), noClose)
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		c.conns[i] = conn
+	}
+}
+
+// ticketOf returns a ticket of the i-th subject and session, until the next call. The
+// views of a Ticket are not to be changed, but for a test that needs a million.
+func (c *crowd) ticketOf(i int) *wsticket.Ticket {
+	t := c.tickets[i%len(c.tickets)]
+	subject, session := t.Subject(), t.SessionID()
+	for at, n := 1, i; at <= 9; at, n = at+1, n/10 {
+		digit := '0' + byte(n%10)
+		subject[len(subject)-at], session[len(session)-at] = digit, digit
+	}
+	return t
+}
+
+// TestMemory: what a connection costs, as published.
+func TestMemory(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the race detector has memory of its own")
+	}
+	n := 100_000
+	if slow() {
+		n = 1_000_000
+	}
+	heap := func() uint64 {
+		runtime.GC()
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	goroutines := runtime.NumGoroutine()
+	c := newCrowd(t, 0)
+	c.conns = make([]*Conn, n)
+	before := heap()
+	c.fill()
+	each := (int64(heap()) - int64(before)) / int64(n)
+	t.Logf("%d B each of %d", each, n)
+	if each > 200 {
+		t.Errorf("%d B each of %d, want at most 200", each, n)
+	}
+	if more := runtime.NumGoroutine() - goroutines; more > 10 {
+		t.Errorf("%d goroutines for %d connections", more, n)
+	}
+	runtime.KeepAlive(c)
+}
+
+// TestNoLeak: after ten million have come and gone nothing of them is left.
+func TestNoLeak(t *testing.T) {
+	if !slow() {
+		t.Skip("slow: set WSTICKET_SLOW=1")
+	}
+	c := newCrowd(t, 1000)
+	heap := func() uint64 {
+		runtime.GC()
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	turn := func(n int) {
+		for i := range n {
+			at := i % len(c.conns)
+			c.conns[at].Remove()
+			conn, err := c.Add(c.ticketOf(1000+i), noClose)
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.conns[at] = conn
+		}
+	}
+	turn(100_000)
+	before := heap()
+	turn(10_000_000)
+	if more := int64(heap()) - int64(before); more > 256<<10 {
+		t.Errorf("%d bytes more after ten million", more)
+	}
+	if s := c.Stats(); s.Connections != 1000 || s.Sessions != 1000 || s.Subjects != 1000 {
+		t.Errorf("%+v", s)
+	}
+}
+
+// TestCloseSessionOfMany: closing one session among many takes no longer than among
+// few, far below the second that it has.
+func TestCloseSessionOfMany(t *testing.T) {
+	n := 100_000
+	if slow() {
+		n = 1_000_000
+	}
+	c := newCrowd(t, n)
+	const rounds = 2000
+	began := time.Now()
+	for i := range rounds {
+		if err := c.CloseSession(t.Context(), c.conns[i*(n/rounds)].SessionID()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	each := time.Since(began) / rounds
+	t.Logf("%v each among %d", each, n)
+	if limit := 10 * time.Microsecond; each > limit && !raceEnabled {
+		if each > 10*limit { // the machine may be busy with something else
+			t.Errorf("%v each, want at most %v", each, limit)
+		}
+	}
+	if s := c.Stats(); s.Ended(Ended) != rounds {
+		t.Errorf("%d ended, want %d", s.Ended(Ended), rounds)
+	}
+}
+
+func BenchmarkAddRemove(b *testing.B) {
+	for _, n := range []int{10_000, 1_000_000} {
+		b.Run(fmt.Sprintf("live=%d", n), func(b *testing.B) {
+			c := newCrowd(b, n)
+			b.ReportAllocs()
+			rng := newRand(1)
+			for i := 0; b.Loop(); i++ {
+				at := rng.IntN(n)
+				c.conns[at].Remove()
+				conn, err := c.Add(c.ticketOf(n+i), noClose)
+				if err != nil {
+					b.Fatal(err)
+				}
+				c.conns[at] = conn
+			}
+		})
+	}
+	b.Run("loop", func(b *testing.B) { // what of it is the benchmark's own
+		c := newCrowd(b, 10_000)
+		rng := newRand(1)
+		for i := 0; b.Loop(); i++ {
+			c.conns[rng.IntN(len(c.conns))].Subject()
+			c.ticketOf(i)
+		}
+	})
+}
+
+func BenchmarkCloseSession(b *testing.B) {
+	for _, n := range []int{10_000, 1_000_000} {
+		b.Run(fmt.Sprintf("live=%d", n), func(b *testing.B) {
+			c := newCrowd(b, n)
+			rng := newRand(1)
+			for i := 0; b.Loop(); i++ {
+				at := rng.IntN(n)
+				c.CloseSession(b.Context(), c.conns[at].SessionID())
+				b.StopTimer()
+				conn, err := c.Add(c.ticketOf(n+i), noClose)
+				if err != nil {
+					b.Fatal(err)
+				}
+				c.conns[at] = conn
+				b.StartTimer()
+			}
+		})
+	}
+}
+
+// BenchmarkTimer compares the wheel with what else there is: a timer of the runtime
+// for each connection.
+func BenchmarkTimer(b *testing.B) {
+	const n = 1_000_000
+	b.Run("AfterFunc", func(b *testing.B) {
+		var m0, m1 runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&m0)
+		timers := make([]*time.Timer, n)
+		for i := range timers {
+			timers[i] = time.AfterFunc(time.Hour+time.Duration(i%28_800)*time.Second, func() { _ = timers[i] })
+		}
+		runtime.GC()
+		runtime.ReadMemStats(&m1)
+		rng := newRand(1)
+		for b.Loop() {
+			at := rng.IntN(n)
+			timers[at].Stop()
+			timers[at] = time.AfterFunc(time.Hour+time.Duration(rng.IntN(28_800))*time.Second, func() { _ = timers[at] })
+		}
+		b.ReportMetric(float64(m1.HeapAlloc-m0.HeapAlloc)/n-8, "B/live")
+		for _, t := range timers {
+			t.Stop()
+		}
+	})
+	b.Run("wheel", func(b *testing.B) {
+		var w wheel
+		w.init(func() {})
+		now := time.Now()
+		conns := make([]*Conn, n)
+		for i := range conns {
+			conns[i] = &Conn{end: 3600 + uint32(i%28_800)}
+			w.insert(now, conns[i], 0)
+		}
+		rng := newRand(1)
+		for b.Loop() {
+			at := rng.IntN(n)
+			w.remove(conns[at])
+			conns[at] = &Conn{end: 3600 + uint32(rng.IntN(28_800))}
+			w.insert(now, conns[at], 0)
+		}
+		b.ReportMetric(2*8+4+2, "B/live")
+	})
+}

@@ -82,8 +82,11 @@ func percentByte(b []byte) (c byte, ok bool) {
 // addrMatches holds the ip claim against the peer's address. An unknown address
 // matches nothing.
 func addrMatches(claim netip.Prefix, addr netip.Addr) bool {
-	return claim.Contains(addr.Unmap().WithZone(""))
+	return claim.Contains(judged(addr))
 }
+
+// judged is an address as it is compared.
+func judged(addr netip.Addr) netip.Addr { return addr.Unmap().WithZone("") }
 
 // listed says whether list, separated by spaces, holds word.
 func listed(list []byte, word string) bool {

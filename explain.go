@@ -172,7 +172,7 @@ func (d *details) append(dst []byte) []byte {
 		w.claim("path", d.request.Path)
 		w.quoted("claim", d.ticket.Path())
 	case errOtherAddr:
-		w.printf("address %v, claim %v", d.request.Addr, set.IP)
+		w.printf("address %v, claim %v", judged(d.request.Addr), set.IP)
 	case errNoAddr:
 		w.printf("claim %v", set.IP)
 	}

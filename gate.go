@@ -123,7 +123,7 @@ func (g *Gate) check(r *http.Request) (*Ticket, *http.Request, error) {
 	clean, err := g.judge(r, &d)
 	if err != nil {
 		code := codeOf(err)
-		g.counters.Count(code)
+		g.counters.Count(err)
 		if g.config.OnRefuse != nil {
 			why := d // so that d needs no memory of its own where all is well
 			why.err, why.host = err, []byte(r.Host)

@@ -97,7 +97,7 @@ func (h *Hooks) Upgrade(ctx context.Context, conn net.Conn, t *Ticket) (hs ws.Ha
 	}()
 	hs, err = s.upgrader.Upgrade(conn)
 	if s.err != nil {
-		h.counters.Count(codeOf(s.err))
+		h.counters.Count(s.err)
 		if h.config.OnRefuse != nil {
 			d := &s.why
 			*d = details{err: s.err, verifier: h.config.Verifier, policy: &h.policy, now: s.judgedAt, request: s.asked, host: s.of(s.host), ticket: t}

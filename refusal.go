@@ -31,8 +31,9 @@ type Refusal struct {
 	// Remote is the peer's address, where there is a connection to ask.
 	Remote net.Addr
 	// Addr is the address that a ticket's ip is compared with: what PeerAddr said,
-	// or else Remote. It is invalid where there is none, or where the request was
-	// refused before anybody asked.
+	// or else Remote, as plain IPv4 where it is 4-in-6, and without a zone. It is
+	// invalid where there is none, or where the request was refused before anybody
+	// asked.
 	Addr netip.Addr
 
 	// KeyID, ID and Subject are kid, jti and sub of a ticket whose MAC held, nil
@@ -79,7 +80,7 @@ func (r Refusal) LogValue() slog.Value {
 
 // refusal makes one of what was learnt until d.err.
 func (d *details) refusal(code Error, remote net.Addr) Refusal {
-	r := Refusal{Code: code, Err: d.err, Remote: remote, Addr: d.request.Addr}
+	r := Refusal{Code: code, Err: d.err, Remote: remote, Addr: judged(d.request.Addr)}
 	switch d.err.(type) {
 	case Error, *refusalError:
 		r.Err = d

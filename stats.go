@@ -1,12 +1,22 @@
 package wsticket
 
-import "sync/atomic"
+import (
+	"sync/atomic"
+	"time"
+)
 
-// Counters count verdicts by code. The zero value is ready; it is safe for
-// concurrent use and must not be copied. The Upgrader and the Gate keep their
-// own; who calls a Verifier by hand can keep one too.
+// Counters count verdicts by code, and remember the last refusal. The zero value is
+// ready; it is safe for concurrent use and must not be copied. The Upgrader, the Gate
+// and Hooks keep their own; an application that calls a Verifier by hand can keep one
+// too.
 type Counters struct {
 	verdicts [errEnd]atomic.Uint64 // accepted at the place of the zero Error
+
+	// Of the last refusal, of the first in the row that it ends, of all for one
+	// reason, and of the first since something was accepted. Written by refusals
+	// alone.
+	last, same, only atomic.Uint64
+	accepted         atomic.Uint64 // when only began
 }
 
 // Count counts an acceptance when err is nil, and else a refusal by err's code.
@@ -15,8 +25,52 @@ func (c *Counters) Count(err error) {
 	if err == nil {
 		c.verdicts[0].Add(1)
 	} else if code, ok := CodeOf(err); ok {
-		c.verdicts[code].Add(1)
+		c.refuse(code, err, time.Now().Unix())
 	}
+}
+
+// refuse counts a refusal.
+func (c *Counters) refuse(code Error, err error, now int64) {
+	c.verdicts[code].Add(1)
+	m := markOf(code, err, now)
+	accepted := c.verdicts[0].Load()
+	begun := c.only.Load() != 0 && c.accepted.Load() == accepted
+	switch before := mark(c.last.Load()); {
+	case !begun:
+		c.accepted.Store(accepted)
+		c.only.Store(uint64(m))
+		c.same.Store(uint64(m))
+		c.last.Store(uint64(m))
+	case before == m: // as most are in a flood: nothing to write
+	default:
+		if before.number() != m.number() {
+			c.same.Store(uint64(m))
+		}
+		c.last.Store(uint64(m))
+	}
+}
+
+// A mark is a second and a reason.
+type mark uint64
+
+const numberBits = 16
+
+func markOf(code Error, err error, now int64) mark {
+	number := uint16(code)
+	if e, ok := err.(*refusalError); ok && e.number != 0 {
+		number = e.number
+	}
+	return mark(max(now, 0))<<numberBits | mark(number)
+}
+
+func (m mark) number() int     { return int(m & (1<<numberBits - 1)) }
+func (m mark) time() time.Time { return time.Unix(int64(m>>numberBits), 0) }
+
+func (m mark) err() error {
+	if n := m.number(); n >= int(errEnd) {
+		return reasons[n]
+	}
+	return Error(m.number())
 }
 
 // Stats returns the counts of now.
@@ -25,11 +79,26 @@ func (c *Counters) Stats() Stats {
 	for i := range c.verdicts {
 		s.verdicts[i] = c.verdicts[i].Load()
 	}
+	last := mark(c.last.Load())
+	if last == 0 {
+		return s
+	}
+	s.last = LastRefusal{Err: last.err(), At: last.time()}
+	if c.accepted.Load() == s.verdicts[0] {
+		s.last.OnlyRefusalsSince = mark(c.only.Load()).time()
+		s.last.SameReasonSince = s.last.At
+		if same := mark(c.same.Load()); same.number() == last.number() {
+			s.last.SameReasonSince = same.time()
+		}
+	}
 	return s
 }
 
 // Stats are counts of verdicts at one time.
-type Stats struct{ verdicts [errEnd]uint64 }
+type Stats struct {
+	verdicts [errEnd]uint64
+	last     LastRefusal
+}
 
 // Accepted is the number of acceptances.
 func (s Stats) Accepted() uint64 { return s.verdicts[0] }
@@ -51,4 +120,28 @@ func (s Stats) Map() map[string]uint64 {
 		m[code.Code()] = s.Refused(code)
 	}
 	return m
+}
+
+// LastRefusal is the last refusal before these counts were taken; its Err is nil
+// where there was none.
+func (s Stats) LastRefusal() LastRefusal { return s.last }
+
+// A LastRefusal is for a status page: what was refused last, and whether anything
+// else happens at all. Nothing accepted for a minute, all refused for one reason, is
+// what most outages look like: a clock that is wrong, a keyring that was not copied,
+// a proxy that rewrites Host. Times are in whole seconds; under load they may be
+// those of one of the refusals around.
+type LastRefusal struct {
+	// Err is the code and the reason, without values. It may be kept.
+	Err error
+	// At is when it was.
+	At time.Time
+	// SameReasonSince is when the first was refused in a row of refusals for this
+	// reason, with nothing between them. It is zero where something was accepted
+	// since.
+	SameReasonSince time.Time
+	// OnlyRefusalsSince is when the first was refused of those, for whatever
+	// reasons, since something was accepted last. It is zero where something was
+	// accepted since.
+	OnlyRefusalsSince time.Time
 }

@@ -212,7 +212,9 @@ func (u *Upgrader) Upgrade(ctx context.Context, conn net.Conn, h *Handshake) err
 		}
 	}()
 
-	deadline := time.Now().Add(u.config.Timeout)
+	start := time.Now()
+	h.judgedAt = start.Unix()
+	deadline := start.Add(u.config.Timeout)
 	if d, ok := ctx.Deadline(); ok && d.Before(deadline) {
 		deadline = d
 	}

@@ -86,7 +86,10 @@ func closeWrite(conn net.Conn) {
 
 // report counts a refusal and tells the application.
 func (u *Upgrader) report(conn net.Conn, h *Handshake, err error, code Error) {
-	u.counters.Count(code)
+	if code == ErrTimeout || h.judgedAt == 0 {
+		h.judgedAt = time.Now().Unix()
+	}
+	u.counters.refuse(code, err, h.judgedAt)
 	if u.config.OnRefuse != nil {
 		h.why = details{err: err, verifier: u.config.Verifier, policy: &u.policy, now: h.judgedAt, request: h.asked, host: h.Host(),
 			ticket: &h.Ticket, headBytes: u.config.HeadBytes, maxHeaders: u.config.MaxHeaders}

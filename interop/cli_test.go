@@ -1,10 +1,16 @@
 package interop
 
 import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
+	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -25,6 +31,9 @@ func TestCommandLine(t *testing.T) {
 			"bigline":   bigLine,
 			"mode":      mode,
 			"leftovers": leftovers,
+			"forge":     forge,
+			"same":      same,
+			"utf16":     utf16File,
 		},
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("PATH", bin+string(os.PathListSeparator)+e.Getenv("PATH"))
@@ -83,6 +92,55 @@ func mode(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(err)
 	if got := strconv.FormatUint(uint64(info.Mode().Perm()), 8); got != args[0] {
 		ts.Fatalf("%s has mode %s, want %s", args[1], got, args[0])
+	}
+}
+
+var character = regexp.MustCompile(`<U\+[0-9A-F]+>`)
+
+// utf16File TO FROM: writes a file of ASCII as PowerShell does.
+func utf16File(ts *testscript.TestScript, _ bool, args []string) {
+	out := []byte("\xff\xfe")
+	for _, c := range []byte(ts.ReadFile(args[1])) {
+		out = append(out, c, 0)
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), out, 0o600))
+}
+
+// forge NAME HEADER PAYLOAD [FILE]: the environment variable NAME is a ticket of
+// these, signed with HMAC-SHA256 and the secret of the scripts' keyrings, and FILE
+// ends in a line of it. In PAYLOAD <U+2028> is that character.
+func forge(ts *testscript.TestScript, _ bool, args []string) {
+	encode := base64.RawURLEncoding.EncodeToString
+	header := args[1]
+	if header == "usual" {
+		header = `{"alg":"HS256","kid":"test","typ":"ws-ticket+jwt"}`
+	}
+	payload := character.ReplaceAllStringFunc(args[2], func(code string) string {
+		r, err := strconv.ParseInt(code[3:len(code)-1], 16, 32)
+		ts.Check(err)
+		return string(rune(r))
+	})
+	signed := encode([]byte(header)) + "." + encode([]byte(payload))
+	h := hmac.New(sha256.New, []byte("0123456789abcdef0123456789abcdef"))
+	h.Write([]byte(signed))
+	ticket := signed + "." + encode(h.Sum(nil))
+	ts.Setenv(args[0], ticket)
+	if len(args) > 3 {
+		file, err := os.OpenFile(ts.MkAbs(args[3]), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+		ts.Check(err)
+		_, err = file.WriteString(ticket + "\n")
+		ts.Check(errors.Join(err, file.Close()))
+	}
+}
+
+// same FILE FILE: two JSON files hold the same value.
+func same(ts *testscript.TestScript, neg bool, args []string) {
+	var values [2]any
+	for i, name := range args {
+		ts.Check(json.Unmarshal([]byte(ts.ReadFile(name)), &values[i]))
+	}
+	if reflect.DeepEqual(values[0], values[1]) == neg {
+		ts.Fatalf("%s and %s: %v, %v", args[0], args[1], values[0], values[1])
 	}
 }
 

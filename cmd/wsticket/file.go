@@ -8,21 +8,54 @@ import (
 	"runtime"
 	"strings"
 
+	"github.com/wsticket/wsticket"
 	"github.com/wsticket/wsticket/internal/jwkset"
 )
 
-// warnOfReaders warns of a keyring that others than its owner can read. Windows
-// has no such bits.
+// readKeyring reads a keyring for a command that does not change it: from a file, a
+// pipe, or, as -, from standard input.
+func (e *env) readKeyring(path string) (text []byte, name string, err error) {
+	if path == "-" {
+		name = "standard input"
+		text, err = jwkset.ReadFrom(e.stdin, name)
+		return text, name, err
+	}
+	text, err = jwkset.ReadAny(path)
+	return text, path, err
+}
+
+func (e *env) loadKeyring(path string) (*wsticket.Keyring, error) {
+	text, name, err := e.readKeyring(path)
+	if err != nil {
+		return nil, err
+	}
+	keys, err := wsticket.ParseKeyring(text)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	return keys, nil
+}
+
+// warnOfReaders warns of a keyring file that anybody can read, or that others than
+// its owner can change. That its group reads it is one way to give it to a service
+// (root:SERVICE, 0640). Windows has no such bits.
 func (e *env) warnOfReaders(path string) {
 	info, err := os.Stat(path)
-	if err == nil && info.Mode()&0o044 != 0 && runtime.GOOS != "windows" {
-		e.warn("%s can be read by others, and whoever reads it can mint: chmod 600 %s", path, path)
+	switch {
+	case err != nil || runtime.GOOS == "windows" || !info.Mode().IsRegular():
+	case info.Mode()&0o004 != 0:
+		e.warn("%s can be read by every user of this machine, and whoever reads it can mint: chmod o= %s", path, path)
+	case info.Mode()&0o022 != 0:
+		e.warn("%s can be changed by others than its owner, and whoever changes it can mint: chmod go-w %s", path, path)
 	}
 }
 
 // editSet changes the keyring in a file. One process at a time does so; readers
 // see the old keyring or the new one, whole; what fails changes nothing.
 func (e *env) editSet(path string, edit func(*jwkset.Set) error) error {
+	if path == "-" {
+		return errors.New("the keyring cannot come from standard input: this command changes the file")
+	}
 	target, err := filepath.EvalSymlinks(path)
 	if err != nil {
 		return err
@@ -114,8 +147,8 @@ func openToLock(path string) (*os.File, error) {
 	return file, err
 }
 
-// replaceFile puts text in place of the file, at once and on the disk: mode
-// 0600, and still its owner's.
+// replaceFile puts text in place of the file, at once and on the disk. Owner, group
+// and the right of both to read stay; all other rights go.
 func replaceFile(path string, text []byte) (err error) {
 	dir := filepath.Dir(path)
 	temp, err := os.CreateTemp(dir, "."+filepath.Base(path)+".*.tmp") // with mode 0600
@@ -127,7 +160,7 @@ func replaceFile(path string, text []byte) (err error) {
 			os.Remove(temp.Name())
 		}
 	}()
-	if err := keepOwner(temp, path); err != nil {
+	if err := keepReaders(temp, path); err != nil {
 		return errors.Join(err, temp.Close())
 	}
 	if _, err := temp.Write(text); err != nil {

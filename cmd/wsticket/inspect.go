@@ -5,161 +5,141 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
-	"time"
+	"unicode/utf8"
 
 	"github.com/wsticket/wsticket"
-	"github.com/wsticket/wsticket/internal/b64"
-	"github.com/wsticket/wsticket/internal/claims"
-	"github.com/wsticket/wsticket/internal/jwkset"
+	"github.com/wsticket/wsticket/internal/inspect"
 )
 
-func inspect(e *env, f *flags) error {
+func inspectTicket(e *env, f *flags) error {
+	asJSON := f.Bool("json", false, "answer in JSON")
 	if ok, err := f.parse(e, 1); !ok {
 		return err
 	}
-	i, err := newInspector(e.now())
-	if err != nil {
-		return fmt.Errorf("inspect: %w", err)
+	read := func(text []byte) (*inspect.Report, bool) {
+		r := inspect.Read(text, wsticket.MaxTicketLen)
+		return r, len(r.Faults()) == 0
 	}
-	if f.Arg(0) == "-" {
+	switch batch := f.Arg(0) == "-"; {
+	case batch && *asJSON:
 		return e.eachLine(func(text []byte) (string, bool) {
-			seen, ok := i.read(text)
+			r, ok := read(text)
+			return reportJSON(r), ok
+		})
+	case batch:
+		return e.eachLine(func(text []byte) (string, bool) {
+			r, ok := read(text)
 			if !ok {
 				return wsticket.ErrMalformed.Code(), false
 			}
-			return fmt.Sprintf(`unverified {"header":%s,"claims":%s}`, compact(seen.header), compact(seen.payload)), true
+			return fmt.Sprintf(`unverified {"header":%s,"claims":%s}`, compact(r.Header.Decoded), compact(r.Payload.Decoded)), true
 		})
 	}
-	seen, ok := i.read([]byte(f.Arg(0)))
-	if !ok {
-		fmt.Fprintln(e.stderr, wsticket.ErrMalformed.Code())
-		return errRefused
+	r, ok := read([]byte(f.Arg(0)))
+	var err error
+	if *asJSON {
+		_, err = fmt.Fprintln(e.stdout, reportJSON(r))
+	} else {
+		_, err = e.stdout.Write(describe(r, e.now().Unix()))
 	}
-	_, err = e.stdout.Write(seen.describe(e.now().Unix()))
-	return err
+	if err != nil || ok {
+		return err
+	}
+	if !*asJSON {
+		fmt.Fprintf(e.stderr, "%s: %s\n", wsticket.ErrMalformed.Code(), visible(strings.Join(r.Faults(), "; ")))
+	}
+	return errRefused
 }
 
-// An inspector tells what is a ticket from what is not, without a key.
-type inspector struct {
-	verifier *wsticket.Verifier
-	now      time.Time
-	scratch  claims.Scratch
-}
-
-// newInspector makes the inspector's verifier: one with a new key under a random
-// name, so that whatever it finds well-formed as far as the MAC is of an unknown
-// key to it. That way there is one reader of headers and not two.
-func newInspector(now time.Time) (*inspector, error) {
-	set, err := jwkset.Generate("HS256", "", now.Unix())
-	if err != nil {
-		return nil, err
-	}
-	text, err := set.Marshal()
-	if err != nil {
-		return nil, err
-	}
-	keys, err := wsticket.ParseKeyring(text)
-	if err != nil {
-		return nil, err
-	}
-	verifier, err := wsticket.NewVerifier(wsticket.VerifierConfig{Keys: keys, Replay: wsticket.DangerouslyAllowReplay})
-	if err != nil {
-		return nil, err
-	}
-	return &inspector{verifier: verifier, now: now}, nil
-}
-
-// seen is what a ticket says.
-type seen struct {
-	header, payload []byte
-	claims          claims.Set
-}
-
-// read takes a ticket apart. False means that no keyring could make it good.
-func (i *inspector) read(text []byte) (seen, bool) {
-	var unused wsticket.Ticket
-	err := i.verifier.PeekUnboundAt(i.now, text, &unused)
-	if code, ok := wsticket.CodeOf(err); !ok || code == wsticket.ErrMalformed {
-		return seen{}, false
-	}
-	parts := bytes.Split(text, []byte("."))
-	var s seen
-	header := make([]byte, b64.DecodedLen(len(parts[0])))
-	if _, ok := b64.Decode(header, parts[0]); !ok {
-		return seen{}, false
-	}
-	n := b64.DecodedLen(len(parts[1]))
-	payload := make([]byte, 2*n, 2*n+1) // what the scanner wants: room for the text of the strings
-	if _, ok := b64.Decode(payload[:n], parts[1]); !ok || !s.claims.Scan(payload, n, &i.scratch) {
-		return seen{}, false
-	}
-	if s.claims.Expires <= s.claims.IssuedAt {
-		return seen{}, false
-	}
-	s.header, s.payload = header, payload[:n]
-	return s, true
-}
-
-// describe tells a person what the ticket says.
-func (s *seen) describe(now int64) []byte {
+// describe tells a person what the text says.
+func describe(r *inspect.Report, now int64) []byte {
 	var b bytes.Buffer
-	b.WriteString("UNVERIFIED: no key, signature, time or binding was checked; anybody could have written this.\n\n")
-	fmt.Fprintf(&b, "header  %s\nclaims  ", compact(s.header))
-	var pretty bytes.Buffer
-	if err := json.Indent(&pretty, s.payload, "        ", "  "); err != nil {
-		pretty.Write(s.payload)
+	b.WriteString("UNVERIFIED: no key, signature, time or binding was checked; anybody could have written this.\n")
+	if r.Text != "" {
+		fmt.Fprintf(&b, "\nMALFORMED: %s\n", visible(r.Text))
 	}
-	b.WriteString(visible(pretty.String()) + "\n\n")
-	c := &s.claims
-	times := []struct {
-		what    string
-		claim   claims.Present
-		seconds int64
-	}{
-		{"issued", claims.IssuedAt, c.IssuedAt},
-		{"not before", claims.NotBefore, c.NotBefore},
-		{"expires", claims.Expires, c.Expires},
-		{"session ends", claims.SessionExpires, c.SessionExpires},
+	fmt.Fprintf(&b, "\nheader  %s\n%s", part(r.Header.Decoded, ""), fault(r.Header))
+	fmt.Fprintf(&b, "claims  %s\n%s", part(r.Payload.Decoded, "        "), fault(r.Payload))
+	if r.MAC.Fault != "" {
+		fmt.Fprintf(&b, "MAC\n%s", fault(r.MAC))
 	}
-	for _, t := range times {
-		if c.Has&t.claim != 0 {
-			fmt.Fprintf(&b, "%-14s%s  %s\n", t.what, stamp(t.seconds), distance(t.seconds-now))
+	first := true
+	for _, t := range []struct{ what, claim string }{
+		{"issued", "iat"}, {"not before", "nbf"}, {"expires", "exp"}, {"session ends", "session_exp"},
+	} {
+		if seconds, ok := r.Time(t.claim); ok {
+			if first {
+				b.WriteByte('\n')
+				first = false
+			}
+			fmt.Fprintf(&b, "%-14s%s  %s\n", t.what, stamp(seconds), distance(seconds-now))
 		}
 	}
-	fmt.Fprintf(&b, "%-14s%s\n", "lives for", span(c.Expires-c.IssuedAt))
+	iat, ok1 := r.Time("iat")
+	exp, ok2 := r.Time("exp")
+	if ok1 && ok2 && exp > iat {
+		fmt.Fprintf(&b, "%-14s%s\n", "lives for", span(exp-iat))
+	}
 	return b.Bytes()
 }
 
-// distance says how far off a time is.
-func distance(seconds int64) string {
+func fault(p inspect.Part) string {
+	if p.Fault == "" {
+		return ""
+	}
+	return "        MALFORMED: " + visible(p.Fault) + "\n"
+}
+
+// part shows a header or a payload: JSON, in lines of its own if there is an indent,
+// or whatever text it is.
+func part(decoded []byte, indent string) string {
+	var b bytes.Buffer
 	switch {
-	case seconds == 0:
-		return "now"
-	case seconds < 0:
-		return span(-seconds) + " ago"
-	default:
-		return "in " + span(seconds)
+	case decoded == nil:
+		return "(cannot be read)"
+	case !json.Valid(decoded):
+		return fmt.Sprintf("%q", decoded)
+	case indent == "":
+		return compact(decoded)
 	}
+	if err := json.Indent(&b, decoded, indent, "  "); err != nil {
+		return compact(decoded)
+	}
+	return visible(b.String())
 }
 
-func span(seconds int64) string {
-	const day = 24 * 60 * 60
-	if seconds >= 2*day {
-		return fmt.Sprintf("%d days", seconds/day)
+// reportJSON says the same to a program.
+func reportJSON(r *inspect.Report) string {
+	v := struct {
+		OK       bool            `json:"ok"`
+		Verified bool            `json:"verified"` // never
+		Code     string          `json:"code,omitempty"`
+		Reason   string          `json:"reason,omitempty"`
+		Header   json.RawMessage `json:"header,omitempty"`
+		Claims   json.RawMessage `json:"claims,omitempty"`
+	}{OK: true, Header: rawPart(r.Header.Decoded), Claims: rawPart(r.Payload.Decoded)}
+	if faults := r.Faults(); len(faults) > 0 {
+		v.OK, v.Code, v.Reason = false, wsticket.ErrMalformed.Code(), strings.Join(faults, "; ")
 	}
-	return (time.Duration(seconds) * time.Second).String()
+	line, err := jsonLine(v)
+	if err != nil { // rawPart gives JSON
+		return `{"ok":false}`
+	}
+	return line
 }
 
-// visible writes the control characters that JSON allows in strings, and some
-// terminals obey, as JSON escapes.
-func visible(text string) string {
-	var b strings.Builder
-	for _, r := range text {
-		if r >= 0x7f && r <= 0x9f {
-			fmt.Fprintf(&b, `\u%04x`, r)
-		} else {
-			b.WriteRune(r)
-		}
+// rawPart is a part as it stands where that is JSON, and its text as a JSON string
+// where it is not.
+func rawPart(decoded []byte) json.RawMessage {
+	switch {
+	case decoded == nil:
+		return nil
+	case json.Valid(decoded) && utf8.Valid(decoded):
+		return decoded
 	}
-	return b.String()
+	text, err := json.Marshal(string(decoded))
+	if err != nil {
+		return nil
+	}
+	return text
 }

@@ -2,11 +2,11 @@ package main
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"io"
-	"math"
 	"os"
+	"slices"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -31,33 +31,75 @@ func keysGenerate(e *env, f *flags) error {
 }
 
 func keysImport(e *env, f *flags) error {
-	alg := f.String("alg", "HS256", "HS256, HS384 or HS512")
-	kid := f.String("kid", "", "name of the key")
-	path := f.String("secret-file", "", "file that holds the secret: its bytes as they are, but for the line break at the end of a text")
+	alg := f.String("alg", "HS256", "HS256, HS384 or HS512; a JWK has its own")
+	kid := f.String("kid", "", "name of the key; a JWK may have its own")
+	path := f.String("secret-file", "", "file that holds the secret; - is standard input")
+	encoding := f.String("encoding", "", "how the file holds it: "+strings.Join(jwkset.Encodings, ", ")+" (default: raw, where it cannot be one of the others)")
 	if ok, err := f.parse(e, 0); !ok {
 		return err
 	}
-	if err := f.require("kid", "secret-file"); err != nil {
+	if f.given("encoding") && !slices.Contains(jwkset.Encodings, *encoding) {
+		return f.wrong("-encoding is %q: give one of %s", *encoding, strings.Join(jwkset.Encodings, ", "))
+	}
+	if err := f.require("secret-file"); err != nil {
 		return err
+	}
+	if *encoding != "jwk" || f.given("kid") {
+		if err := f.require("kid"); err != nil {
+			return err
+		}
 	}
 	if err := checkKey(f, *alg, *kid); err != nil {
 		return err
 	}
-	secret, err := readSecret(*path)
+	data, name, err := e.readSecret(*path)
 	if err != nil {
 		return fmt.Errorf("keys import: %w", err)
 	}
-	set, err := jwkset.Import(*alg, *kid, secret, e.now().Unix())
+	set, err := importSecret(data, *encoding, *alg, *kid, f.given("alg"), e.now().Unix())
 	if err != nil {
-		return fmt.Errorf("keys import: %s: %w", *path, err)
+		return fmt.Errorf("keys import: %s: %w", name, err)
 	}
 	return e.writeSet(set)
 }
 
+func importSecret(data []byte, encoding, alg, kid string, algGiven bool, now int64) (*jwkset.Set, error) {
+	if encoding == "jwk" {
+		if !algGiven {
+			alg = ""
+		}
+		return jwkset.ImportJWK(data, alg, kid, now)
+	}
+	secret, err := jwkset.DecodeSecret(data, encoding)
+	if err != nil {
+		return nil, err
+	}
+	return jwkset.Import(alg, kid, secret, now)
+}
+
+// readSecret reads a secret as long as a keyring may be.
+func (e *env) readSecret(path string) (secret []byte, name string, err error) {
+	in, name := e.stdin, "standard input"
+	if path != "-" {
+		file, err := os.Open(path)
+		if err != nil {
+			return nil, path, err
+		}
+		defer file.Close()
+		in, name = file, path
+	}
+	secret, err = io.ReadAll(io.LimitReader(in, jwkset.MaxBytes/2+1))
+	if err == nil && len(secret) > jwkset.MaxBytes/2 {
+		err = fmt.Errorf("%s is longer than %d bytes: no keyring could hold it", name, jwkset.MaxBytes/2)
+	}
+	return secret, name, err
+}
+
 func keysRotate(e *env, f *flags) error {
-	path := f.String("keys", "", "keyring file")
-	activateIn := f.Duration("activate-in", time.Minute, "how long until the new key signs: more than the slowest node takes to load the file")
-	maxTTL := f.Duration("max-ttl", wsticket.DefaultMaxTTL, "the longest max TTL among the verifiers")
+	path := f.String("keys", "", "keyring file, which is replaced")
+	activateIn := f.Duration("activate-in", time.Minute, "how long until the new key signs: more than the slowest node takes to load the file, and the difference of the clocks")
+	maxTTL := f.Duration("max-ttl", wsticket.DefaultMaxTTL, "the longest TTL of a signer or max TTL of a verifier")
+	leeway := f.Duration("leeway", wsticket.DefaultLeeway, "the longest leeway of a signer or verifier")
 	if ok, err := f.parse(e, 0); !ok {
 		return err
 	}
@@ -70,13 +112,16 @@ func keysRotate(e *env, f *flags) error {
 	if *maxTTL < time.Second {
 		return f.wrong("-max-ttl is %v: give 1s or more", *maxTTL)
 	}
+	if *leeway < 0 {
+		return f.wrong("-leeway is %v: give 0s or more", *leeway)
+	}
 	var fresh jwkset.Key
 	err := e.editSet(*path, func(set *jwkset.Set) (err error) {
 		fresh, err = set.Rotate(jwkset.Rotation{
 			Now:        e.now().Unix(),
 			ActivateIn: roundUp(*activateIn),
 			MaxTTL:     roundUp(*maxTTL),
-			Leeway:     roundUp(wsticket.DefaultLeeway),
+			Leeway:     roundUp(*leeway),
 		})
 		return err
 	})
@@ -88,7 +133,7 @@ func keysRotate(e *env, f *flags) error {
 }
 
 func keysRevoke(e *env, f *flags) error {
-	path := f.String("keys", "", "keyring file")
+	path := f.String("keys", "", "keyring file, which is replaced")
 	kid := f.String("kid", "", "name of the key to take out")
 	if ok, err := f.parse(e, 0); !ok {
 		return err
@@ -104,40 +149,107 @@ func keysRevoke(e *env, f *flags) error {
 	return err
 }
 
+// A listedKey is a key as "keys list -json" shows it: times in seconds since 1970,
+// as the keyring has them, and left out where it has none.
+type listedKey struct {
+	KeyID     string `json:"kid"`
+	Alg       string `json:"alg"`
+	State     string `json:"state"`
+	Signs     bool   `json:"signs"`
+	IssuedAt  int64  `json:"iat,omitempty"`
+	NotBefore int64  `json:"nbf,omitempty"`
+	Expires   int64  `json:"exp,omitempty"`
+}
+
 func keysList(e *env, f *flags) error {
-	path := f.String("keys", "", "keyring file")
+	path := f.String("keys", "", "keyring file; - is standard input")
+	asJSON := f.Bool("json", false, "answer in JSON")
 	if ok, err := f.parse(e, 0); !ok {
 		return err
 	}
 	if err := f.require("keys"); err != nil {
 		return err
 	}
-	data, err := jwkset.ReadFile(*path)
+	data, name, err := e.readKeyring(*path)
 	if err != nil {
 		return fmt.Errorf("keys list: %w", err)
 	}
 	set, err := jwkset.Parse(data)
 	if err != nil {
-		return fmt.Errorf("keys list: %s: %w", *path, err)
+		return fmt.Errorf("keys list: %s: %w", name, err)
 	}
 	e.warnOfReaders(*path)
-	var b bytes.Buffer
-	table := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "KID\tALG\tSTATE\tISSUED\tSIGNS FROM\tEXPIRES")
 	states := set.States(e.now().Unix(), roundUp(wsticket.DefaultTTL+wsticket.DefaultLeeway))
+	keys := make([]listedKey, len(states))
 	for i, key := range set.Keys() {
-		from := stamp(key.NotBefore)
+		keys[i] = listedKey{key.KeyID, key.Alg, string(states[i]), key.Signs, key.IssuedAt, key.NotBefore, key.Expires}
+		if key.Expires == jwkset.Never {
+			keys[i].Expires = 0
+		}
+	}
+	if *asJSON {
+		return e.writeJSON(map[string][]listedKey{"keys": keys})
+	}
+	rows := []string{"KID\tALG\tSTATE\tISSUED\tSIGNS FROM\tEXPIRES"}
+	for _, key := range keys {
+		from := when(key.NotBefore)
 		if !key.Signs {
 			from = "never"
 		} else if key.NotBefore == 0 {
 			from = "always"
 		}
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\n", key.KeyID, key.Alg, states[i], stamp(key.IssuedAt), from, stamp(key.Expires))
+		rows = append(rows, strings.Join([]string{key.KeyID, key.Alg, key.State, when(key.IssuedAt), from, when(key.Expires)}, "\t"))
+	}
+	return e.writeTable(rows)
+}
+
+func keysFingerprint(e *env, f *flags) error {
+	path := f.String("keys", "", "keyring file; - is standard input")
+	asJSON := f.Bool("json", false, "answer in JSON")
+	if ok, err := f.parse(e, 0); !ok {
+		return err
+	}
+	if err := f.require("keys"); err != nil {
+		return err
+	}
+	keyring, err := e.loadKeyring(*path)
+	if err != nil {
+		return fmt.Errorf("keys fingerprint: %w", err)
+	}
+	e.warnOfReaders(*path)
+	whole, keys := keyring.Fingerprint()
+	if *asJSON {
+		type fingerprint struct {
+			KeyID       string `json:"kid"`
+			Fingerprint string `json:"fingerprint"`
+		}
+		list := make([]fingerprint, len(keys))
+		for i, key := range keys {
+			list[i] = fingerprint(key)
+		}
+		return e.writeJSON(struct {
+			Keyring string        `json:"keyring"`
+			Keys    []fingerprint `json:"keys"`
+		}{whole, list})
+	}
+	rows := []string{"keyring\t" + whole}
+	for _, key := range keys {
+		rows = append(rows, "key "+key.KeyID+"\t"+key.Fingerprint)
+	}
+	return e.writeTable(rows)
+}
+
+// writeTable writes rows whose columns are parted by tabs.
+func (e *env) writeTable(rows []string) error {
+	var b bytes.Buffer
+	table := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	for _, row := range rows {
+		fmt.Fprintln(table, row)
 	}
 	if err := table.Flush(); err != nil {
 		return err
 	}
-	_, err = e.stdout.Write(b.Bytes())
+	_, err := e.stdout.Write(b.Bytes())
 	return err
 }
 
@@ -162,35 +274,6 @@ func (e *env) writeSet(set *jwkset.Set) error {
 	return err
 }
 
-// readSecret reads a secret as long as a keyring may be. A file of printable
-// text ends in a line break that nobody means as part of the secret; a random
-// one of 32 bytes is printable once in 10^13.
-func readSecret(path string) ([]byte, error) {
-	file, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer file.Close()
-	secret, err := io.ReadAll(io.LimitReader(file, jwkset.MaxBytes/2+1))
-	if err != nil {
-		return nil, err
-	}
-	if len(secret) > jwkset.MaxBytes/2 {
-		return nil, fmt.Errorf("%s is longer than %d bytes: no keyring could hold it", path, jwkset.MaxBytes/2)
-	}
-	line := bytes.TrimSuffix(bytes.TrimSuffix(secret, []byte("\n")), []byte("\r"))
-	printable := func(b byte) bool { return 0x20 <= b && b < 0x7f }
-	for _, b := range line {
-		if !printable(b) {
-			return secret, nil
-		}
-	}
-	if len(line) == 0 {
-		return nil, errors.New(path + " is empty")
-	}
-	return line, nil
-}
-
 // roundUp is d in whole seconds.
 func roundUp(d time.Duration) int64 {
 	n := int64(d / time.Second)
@@ -200,9 +283,10 @@ func roundUp(d time.Duration) int64 {
 	return n
 }
 
-func stamp(seconds int64) string {
-	if seconds == 0 || seconds == math.MaxInt64 {
+// when is a time of a key, which may have none.
+func when(seconds int64) string {
+	if seconds == 0 {
 		return "-"
 	}
-	return time.Unix(seconds, 0).UTC().Format(time.RFC3339)
+	return stamp(seconds)
 }

@@ -27,4 +27,4 @@ func lock(file *os.File) (unlock func(), err error) {
 	return nil, fmt.Errorf("%s has been there for 10 s: if no other wsticket runs, delete it", name)
 }
 
-func keepOwner(*os.File, string) error { return nil }
+func keepReaders(*os.File, string) error { return nil }

@@ -1,9 +1,11 @@
-// Command wsticket makes and rotates keyrings, mints, verifies and inspects
-// tickets, and shows them at work on a page of its own.
+// Command wsticket makes and rotates keyrings, mints, verifies, explains and
+// inspects tickets, and shows them at work on a page of its own.
 //
 // Run "wsticket help" for its commands. The exit code is 0 when all went well, 1
-// when a ticket was refused or a file could not be used, and 2 for wrong use,
-// each of the latter two with one line on standard error that says why.
+// when a ticket was refused or a file could not be used, and 2 for wrong use. What
+// went wrong stands in one line on standard error; a refusal that was asked for in
+// another form, as JSON, a line for each ticket or an explanation, stands on
+// standard output alone.
 package main
 
 import (
@@ -15,7 +17,6 @@ import (
 	"os"
 	"strings"
 	"time"
-	"unicode"
 )
 
 func main() {
@@ -64,73 +65,33 @@ func usagef(format string, args ...any) error { return usageError(fmt.Sprintf(fo
 // errRefused ends a command that has said itself what it refused.
 var errRefused = errors.New("refused")
 
-type command struct {
-	name  string // with its group, "keys rotate"
-	usage string // its flags and arguments
-	about string // one line
-	run   func(*env, *flags) error
-}
-
-func commands() []command {
-	return []command{
-		{"demo", "[-addr 127.0.0.1:8080] [-keys FILE]", "a page to see it work", demo},
-		{"keys generate", "[-alg HS256] [-kid K]", "write a keyring with a new key to standard output", keysGenerate},
-		{"keys import", "[-alg HS256] -kid K -secret-file F", "write a keyring with a secret that exists to standard output", keysImport},
-		{"keys rotate", "-keys FILE [-activate-in 1m] [-max-ttl 60s]", "add a key, retire the one that signs, drop the expired", keysRotate},
-		{"keys revoke", "-keys FILE -kid K", "take a key out at once", keysRevoke},
-		{"keys list", "-keys FILE", "show the keys, never a secret", keysList},
-		{"mint", "-keys FILE -sub S [-ttl 10s] [-aud A]... [-iss I] [-scope S] [-sid S] [-origin O] [-path P] [-ip A] [-claim name=JSON]...", "write a ticket to standard output", mint},
-		{"verify", "-keys FILE [-aud A]... [-iss I]... [-at UNIX] [-max-ttl 60s] [-leeway 2s] [-origin O] [-path P] [-ip A] TICKET|-", "check a ticket, without spending it, and write its payload", verify},
-		{"inspect", "TICKET|-", "show what a ticket says, without checking it", inspect},
-	}
-}
-
 // dispatch finds the command that args open with and runs it.
 func (e *env) dispatch(args []string) error {
 	if len(args) == 0 {
-		return usagef("give a command: %s; see wsticket help", commandNames())
+		return usagef("give a command: %s; see wsticket help", commandNames(""))
 	}
 	switch args[0] {
 	case "help", "-h", "-help", "--help":
-		return e.help()
+		return e.help(args[1:])
+	case "-version", "--version":
+		args[0] = "version"
 	}
 	name, rest := args[0], args[1:]
 	if name == "keys" {
 		if len(rest) == 0 {
-			return usagef("keys: give a command: generate, import, rotate, revoke or list; see wsticket help")
+			return usagef("keys: give a command: %s; see wsticket help keys", commandNames("keys "))
 		}
 		switch rest[0] {
 		case "help", "-h", "-help", "--help":
-			return e.help()
+			return e.help(append([]string{"keys"}, rest[1:]...))
 		}
 		name, rest = "keys "+rest[0], rest[1:]
 	}
-	for _, c := range commands() {
-		if c.name == name {
-			return c.run(e, newFlags(c, rest))
-		}
+	c, found := commandNamed(name)
+	if !found {
+		return usagef("no such command: %q; there are %s; see wsticket help", name, commandNames(""))
 	}
-	return usagef("no such command: %q; there are %s; see wsticket help", name, commandNames())
-}
-
-func commandNames() string {
-	var names []string
-	for _, c := range commands() {
-		names = append(names, c.name)
-	}
-	return strings.Join(names, ", ")
-}
-
-func (e *env) help() error {
-	var b strings.Builder
-	b.WriteString("wsticket signs and checks short-lived, single-use tickets for WebSocket connections.\n\n")
-	for _, c := range commands() {
-		fmt.Fprintf(&b, "  wsticket %s %s\n        %s\n", c.name, c.usage, c.about)
-	}
-	b.WriteString("\nWith - in place of TICKET: one ticket a line on standard input, one answer a line on standard output.\n" +
-		"Exit codes: 0 all well, 1 refused or a file that cannot be used, 2 wrong use.\n")
-	_, err := io.WriteString(e.stdout, b.String())
-	return err
+	return c.run(e, newFlags(c, rest))
 }
 
 // flags are the flags of one command.
@@ -152,12 +113,7 @@ func (f *flags) parse(e *env, arguments int) (bool, error) {
 	err := f.Parse(f.args)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
-		_, err := fmt.Fprintf(e.stdout, "wsticket %s %s\n  %s\n", f.command.name, f.command.usage, f.command.about)
-		if err == nil {
-			f.SetOutput(e.stdout)
-			f.PrintDefaults()
-		}
-		return false, err
+		return false, e.helpCommand(f)
 	case err != nil:
 		return false, f.wrong("%v", err)
 	case f.NArg() < arguments:
@@ -172,7 +128,7 @@ func (f *flags) parse(e *env, arguments int) (bool, error) {
 
 // wrong is wrong use of the command.
 func (f *flags) wrong(format string, args ...any) error {
-	return usagef("%s: %s; see wsticket %s -h", f.command.name, fmt.Sprintf(format, args...), f.command.name)
+	return usagef("%s: %s; see wsticket help %s", f.command.name, fmt.Sprintf(format, args...), f.command.name)
 }
 
 // given says whether the flag was on the command line, be it empty.
@@ -204,12 +160,5 @@ func (e *env) warn(format string, args ...any) { e.line("warning: ", fmt.Sprintf
 
 func (e *env) line(kind, text string) {
 	text = strings.ReplaceAll(strings.TrimSpace(text), "wsticket: ", "") // what the library's errors open with
-	text = strings.ReplaceAll(text, "\n", "; ")
-	text = strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) {
-			return '?'
-		}
-		return r
-	}, text)
-	fmt.Fprintf(e.stderr, "wsticket: %s%s\n", kind, text)
+	fmt.Fprintf(e.stderr, "wsticket: %s%s\n", kind, visible(strings.ReplaceAll(text, "\n", "; ")))
 }

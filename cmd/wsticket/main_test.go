@@ -18,6 +18,16 @@ import (
 
 // The commands themselves are tested by the scripts of the interop module.
 
+// beTheProgram makes the test's own executable behave as wsticket.
+const beTheProgram = "WSTICKET_TEST_AS_PROGRAM"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(beTheProgram) != "" {
+		main()
+	}
+	os.Exit(m.Run())
+}
+
 // try runs the program at a fixed time.
 func try(now time.Time, stdin io.Reader, args ...string) (code int, stdout, stderr string) {
 	var out, fault bytes.Buffer
@@ -120,19 +130,25 @@ func TestEditThatFails(t *testing.T) {
 func TestLines(t *testing.T) {
 	long := strings.Repeat("x", wsticket.MaxTicketLen)
 	for input, want := range map[string][]string{
-		"":                                   nil,
-		"\n":                                 {""},
-		"a":                                  {"a"},
-		"a\n":                                {"a"},
-		"a\n\n":                              {"a", ""},
-		"\n\na":                              {"", "", "a"},
-		"a\r\nb\r":                           {"a\r", "b\r"},
-		long + "\n" + long:                   {long, long},
-		long + "y\nz":                        {long + "y", "z"},
-		long + "yz\n\n":                      {long + "y", ""},
-		strings.Repeat("x", 1<<16) + "\nz\n": {long + "x", "z"},
-		strings.Repeat("x", 1<<16-1) + "\nz": {long + "x", "z"},
-		strings.Repeat("x", 3<<16):           {long + "x"},
+		"":                                     nil,
+		"\n":                                   {""},
+		"a":                                    {"a"},
+		"a\n":                                  {"a"},
+		"a\n\n":                                {"a", ""},
+		"\n\na":                                {"", "", "a"},
+		"a\r\nb\r":                             {"a", "b\r"},
+		"\r\n\r\na\rb\r\r\n":                   {"", "", "a\rb\r"},
+		long + "\r\n" + long + "\r\n":          {long, long},
+		long + "y\r\nz":                        {long + "y", "z"},
+		long + "\ryz\n":                        {long + "\r"},
+		strings.Repeat("x", 1<<16-1) + "\r\nz": {long + "x", "z"},
+		strings.Repeat("x", 1<<16-2) + "\r\nz": {long + "x", "z"},
+		long + "\n" + long:                     {long, long},
+		long + "y\nz":                          {long + "y", "z"},
+		long + "yz\n\n":                        {long + "y", ""},
+		strings.Repeat("x", 1<<16) + "\nz\n":   {long + "x", "z"},
+		strings.Repeat("x", 1<<16-1) + "\nz":   {long + "x", "z"},
+		strings.Repeat("x", 3<<16):             {long + "x"},
 	} {
 		var got []string
 		e := &env{stdin: strings.NewReader(input), stdout: io.Discard}

@@ -12,12 +12,12 @@ import (
 
 func mint(e *env, f *flags) error {
 	var audiences, members list
-	path := f.String("keys", "", "keyring file")
+	path := f.String("keys", "", "keyring file; - is standard input")
 	subject := f.String("sub", "", "whom the ticket is for")
 	ttl := f.Duration("ttl", wsticket.DefaultTTL, "how long it lives")
 	f.Var(&audiences, "aud", "an audience it is for; may be given more than once")
 	issuer := f.String("iss", "", "who issues it")
-	scope := f.String("scope", "", "what it allows, separated by spaces")
+	scope := f.String("scope", "", "what it allows: scopes, with spaces between them")
 	session := f.String("sid", "", "the session it belongs to")
 	origin := f.String("origin", "", "the Origin it is bound to")
 	requestPath := f.String("path", "", "the path it is bound to; /a/* is all below /a/")
@@ -47,7 +47,7 @@ func mint(e *env, f *flags) error {
 		}
 		extra = append(extra, wsticket.Member{Name: name, JSON: []byte(value)})
 	}
-	keys, err := wsticket.LoadKeyring(*path)
+	keys, err := e.loadKeyring(*path)
 	if err != nil {
 		return fmt.Errorf("mint: %w", err)
 	}

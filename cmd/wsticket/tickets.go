@@ -3,15 +3,14 @@ package main
 import (
 	"bufio"
 	"bytes"
-	"encoding/json"
 	"errors"
 	"io"
 
 	"github.com/wsticket/wsticket"
 )
 
-// eachLine answers each line of standard input with one line. Lines end with LF;
-// a CR is part of the ticket. A line over the length of any ticket is read to
+// eachLine answers each line of standard input with one line. Lines end with LF or
+// with CR LF; any other CR is part of the ticket. A line over the length of any ticket is read to
 // its end, and of it only as much is kept as shows that it is too long. It
 // returns errRefused when any answer was a refusal.
 func (e *env) eachLine(answer func(ticket []byte) (text string, ok bool)) error {
@@ -47,23 +46,19 @@ func (e *env) eachLine(answer func(ticket []byte) (text string, ok bool)) error 
 // readLine appends the next line to dst, at most MaxTicketLen+1 bytes of it. At
 // the end of the input, dst is empty or holds a last line that had no LF.
 func readLine(in *bufio.Reader, dst []byte) ([]byte, error) {
+	n := 0 // the length of the line, kept or not
 	for {
 		part, err := in.ReadSlice('\n')
-		part = bytes.TrimSuffix(part, []byte("\n"))
-		dst = append(dst, part[:min(len(part), wsticket.MaxTicketLen+1-len(dst))]...)
+		line, ended := bytes.CutSuffix(part, []byte("\n"))
+		n += len(line)
+		dst = append(dst, line[:min(len(line), wsticket.MaxTicketLen+1-len(dst))]...)
+		if ended && n == len(dst) { // else the last byte of dst is not that of the line
+			dst = bytes.TrimSuffix(dst, []byte("\r"))
+		}
 		if !errors.Is(err, bufio.ErrBufferFull) {
 			return dst, err
 		}
 	}
-}
-
-// compact is JSON without white space outside strings, and safe on a terminal.
-func compact(text []byte) string {
-	var b bytes.Buffer
-	if err := json.Compact(&b, text); err != nil {
-		return visible(string(text)) // not JSON: the caller's text is checked already
-	}
-	return visible(b.String())
 }
 
 // code is the refusal code of err. Whatever comes without one is malformed no

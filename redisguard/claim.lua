@@ -1,9 +1,9 @@
 
--- Claims. KEYS[2], KEYS[3] … are the tickets; for each, four of ARGV from ARGV[3]
+-- Claims. KEYS[2], KEYS[3] … are the tickets; for each, four of ARGV from ARGV[4]
 -- on: the node's time, issued, expires, and a value that no other claim has.
 -- The answer: since, now, and a letter for each claim.
 local honest = false
-for i = 3, #ARGV, 4 do
+for i = 4, #ARGV, 4 do
   honest = honest or near(tonumber(ARGV[i]))
 end
 if lost then
@@ -19,7 +19,7 @@ end
 
 local verdicts, trouble = {}, ''
 for i = 2, #KEYS do
-  local at, issued, expires, value = unpack(ARGV, 4 * i - 5, 4 * i - 2)
+  local at, issued, expires, value = unpack(ARGV, 4 * i - 4, 4 * i - 1)
   local verdict
   if not near(tonumber(at)) then
     verdict = 's' -- the clocks disagree

@@ -87,7 +87,7 @@ func remember(tb testing.TB, s *server) {
 	history := s.info("replication", "master_replid")
 	now := time.Now()
 	for _, tag := range laneTags {
-		if _, err := s.do("SET", "wsticket:{"+tag+"}epoch", fmt.Sprintf("%s %d 2 2 %d 0", history, now.Add(-time.Hour).UnixMilli(), now.UnixMilli())); err != nil {
+		if _, err := s.do("SET", "wsticket:{"+tag+"}epoch", fmt.Sprintf("%s %d 1 1 %d 0", history, now.Add(-time.Hour).UnixMilli(), now.UnixMilli())); err != nil {
 			if s.info("cluster", "cluster_enabled") == "1" && strings.HasPrefix(err.Error(), "MOVED") {
 				continue // another node's
 			}

@@ -3,6 +3,7 @@ package redisguard
 import (
 	"context"
 	"encoding/binary"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -125,28 +126,40 @@ func (l *lane) abandon(c *claim) {
 
 // dispatch sends what waits, as far as it may now. It is called with the lock held.
 func (l *lane) dispatch() {
-	for l.queue.n > 0 && !l.paused && !l.closed {
-		switch {
-		case l.flights == 0:
-		case l.failing.Load(): // one at a time until the store answers
-			return
-		case l.flights < eagerFlights:
-		case l.flights < maxFlights && l.queue.n >= maxBatch:
-		default:
-			return
-		}
-		batch := make([]*claim, 0, min(l.queue.n, maxBatch))
-		for l.queue.n > 0 && len(batch) < maxBatch {
-			batch = append(batch, l.queue.popFront())
-		}
-		l.g.counters.pending.Add(-int64(len(batch)))
-		l.flights++
-		l.g.flying.Go(func() { l.fly(batch) })
+	if l.queue.n == 0 || l.paused || l.closed {
+		return
 	}
+	switch {
+	case l.flights == 0:
+	case l.failing.Load(): // one at a time until the store answers
+		return
+	case l.flights < eagerFlights:
+	case l.flights < maxFlights && l.queue.n >= maxBatch:
+	default:
+		return
+	}
+	l.flights++
+	l.g.flying.Go(l.fly)
 }
 
-// fly sends a batch and hands out the results.
-func (l *lane) fly(batch []*claim) {
+// fly sends what waits and hands out the results.
+func (l *lane) fly() {
+	// Those who got their results together come back together: let them join.
+	runtime.Gosched()
+	l.mu.Lock()
+	batch := make([]*claim, 0, min(l.queue.n, maxBatch))
+	for l.queue.n > 0 && len(batch) < maxBatch {
+		batch = append(batch, l.queue.popFront())
+	}
+	l.g.counters.pending.Add(-int64(len(batch)))
+	if len(batch) == 0 {
+		l.flights--
+		l.mu.Unlock()
+		return
+	}
+	l.dispatch()
+	l.mu.Unlock()
+
 	ctx, cancel := context.WithTimeout(l.g.ctx, l.g.timeout)
 	reply, err := l.send(ctx, batch)
 	cancel()
@@ -208,16 +221,17 @@ func (l *lane) waitAndTryAgain() {
 // whatever another store says.
 func (l *lane) note(since int64) {
 	l.looked.Store(time.Now().UnixNano())
+	if was := raise(&l.since, since); 0 < was && was < since {
+		l.g.counters.moved.Add(1)
+	}
+}
+
+// raise makes n at least v and returns what it was.
+func raise(n *atomic.Int64, v int64) int64 {
 	for {
-		was := l.since.Load()
-		if since <= was {
-			return
-		}
-		if l.since.CompareAndSwap(was, since) {
-			if was != 0 {
-				l.g.counters.moved.Add(1)
-			}
-			return
+		was := n.Load()
+		if v <= was || n.CompareAndSwap(was, v) {
+			return was
 		}
 	}
 }

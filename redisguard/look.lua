@@ -1,12 +1,12 @@
 
--- A look at the store, with no claim. ARGV[3] is the node's time. The answer: since,
+-- A look at the store, with no claim. ARGV[4] is the node's time. The answer: since,
 -- now, keys evicted, Redis version, cluster or not, eviction policy.
 local gone = evictions()
 if not lost and gone > evicted then
   lost = 'eviction'
 end
 if lost then
-  if near(tonumber(ARGV[3])) then
+  if near(tonumber(ARGV[4])) then
     begin()
   else
     since = 0 -- the record is not about what this store holds

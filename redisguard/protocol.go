@@ -84,9 +84,8 @@ func doAndWait(ctx context.Context, client rueidis.Client, wait int, call rueidi
 // send carries a batch of claims to the store.
 func (l *lane) send(ctx context.Context, batch []*claim) (claimReply, error) {
 	keys := make([]string, 1, 1+len(batch))
-	args := make([]string, 2, 2+4*len(batch))
+	args := append(make([]string, 0, 3+4*len(batch)), l.g.rules.args(l.since.Load())...)
 	keys[0] = l.epoch
-	args[0], args[1] = l.g.rules.args()
 	for _, c := range batch {
 		keys = append(keys, l.keys+string(c.use.Identity[:]))
 		args = append(args, decimal(c.use.Now), decimal(c.use.Issued), decimal(c.use.Expires), string(c.value[:]))
@@ -104,7 +103,10 @@ func (l *lane) send(ctx context.Context, batch []*claim) (claimReply, error) {
 
 func decimal(n int64) string { return strconv.FormatInt(n, 10) }
 
-func (r rules) args() (leeway, maxSkew string) { return decimal(r.leeway), decimal(r.maxSkew) }
+// args are what every script is told first.
+func (r rules) args(since int64) []string {
+	return []string{decimal(r.leeway), decimal(r.maxSkew), decimal(since)}
+}
 
 // A claimReply is what the store says to a batch.
 type claimReply struct {

@@ -1,7 +1,8 @@
 -- What every script begins with: the time, the process, the epoch.
 --
 -- KEYS[1] holds the epoch: since when this store remembers every claim. ARGV[1] and
--- ARGV[2] are the leeway and MaxSkew of the caller, in seconds.
+-- ARGV[2] are the leeway and MaxSkew of the caller, in seconds, and ARGV[3] is the
+-- latest epoch that it has seen, in ms.
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000) -- ms
 
@@ -35,6 +36,8 @@ do
       lost = 'cover' -- keys were kept for less long than this caller needs
     elseif now < seen - 1000 then
       lost = 'clock' -- it was ahead, so keys have expired early
+    elseif since < tonumber(ARGV[3]) then
+      lost = 'older' -- another store has taken claims that this one has not
     end
   end
 end

@@ -170,12 +170,7 @@ func command(addr string, args ...string) (string, error) {
 	}
 	defer conn.Close()
 	_ = conn.SetDeadline(time.Now().Add(3 * time.Second))
-	var b bytes.Buffer
-	fmt.Fprintf(&b, "*%d\r\n", len(args))
-	for _, arg := range args {
-		fmt.Fprintf(&b, "$%d\r\n%s\r\n", len(arg), arg)
-	}
-	if _, err := conn.Write(b.Bytes()); err != nil {
+	if _, err := conn.Write(encode(args)); err != nil {
 		return "", err
 	}
 	return readAnswer(bufio.NewReader(conn))
@@ -254,3 +249,32 @@ func (s *server) replicate(primary *server) {
 }
 
 func (s *server) file(name string) string { return filepath.Join(s.dir, name) }
+
+// commandAs sends a command as the default user with a password.
+func commandAs(addr, password string, args ...string) (string, error) {
+	conn, err := net.DialTimeout("tcp", addr, time.Second)
+	if err != nil {
+		return "", err
+	}
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(3 * time.Second))
+	r := bufio.NewReader(conn)
+	for _, call := range [][]string{{"AUTH", password}, args} {
+		if _, err := conn.Write(encode(call)); err != nil {
+			return "", err
+		}
+		answer, err := readAnswer(r)
+		if err != nil || &call[0] == &args[0] {
+			return answer, err
+		}
+	}
+	return "", nil
+}
+
+func encode(args []string) []byte {
+	b := fmt.Appendf(nil, "*%d\r\n", len(args))
+	for _, arg := range args {
+		b = fmt.Appendf(b, "$%d\r\n%s\r\n", len(arg), arg)
+	}
+	return b
+}

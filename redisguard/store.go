@@ -116,6 +116,15 @@ type look struct {
 	policy     string
 }
 
+func takeLook(ctx context.Context, client rueidis.Client, epoch string, r rules, since int64) (look, error) {
+	args := append(r.args(since), decimal(time.Now().Unix()))
+	text, _, err := lookScript.run(ctx, client, 0, []string{epoch}, args)
+	if err != nil {
+		return look{}, err
+	}
+	return parseLook(text)
+}
+
 func parseLook(text string) (l look, err error) {
 	parts := strings.Split(text, " ")
 	if len(parts) != 6 {

@@ -61,19 +61,13 @@ func (g *Guard) look(ctx context.Context) (fault error) {
 
 // look looks at the store and notes what it sees.
 func (l *lane) look(ctx context.Context) error {
-	leeway, maxSkew := l.g.rules.args()
 	before := time.Now()
-	text, _, err := lookScript.run(ctx, l.client, 0, []string{l.epoch}, []string{leeway, maxSkew, decimal(before.Unix())})
+	seen, err := takeLook(ctx, l.client, l.epoch, l.g.rules, l.since.Load())
 	after := time.Now()
-	if err != nil {
-		l.failing.Store(isAway(asAnswer(ctx, err)))
-		return err
-	}
-	seen, err := parseLook(text)
+	l.failing.Store(isAway(err))
 	if err != nil {
 		return err
 	}
-	l.failing.Store(false)
 	l.note(seen.since)
 	l.evicting.Store(seen.policy != "noeviction")
 	if was, before := l.evicted.Swap(seen.evicted), l.lookedOnce.Swap(true); before && seen.evicted > was {

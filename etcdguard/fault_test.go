@@ -141,6 +141,12 @@ func TestMajorityLost(t *testing.T) {
 			if d := time.Since(began); d > 400*time.Millisecond {
 				t.Errorf("a deadline of 100 ms was kept after %v", d)
 			}
+			for began := time.Now(); guards[0].Stats().Pending+guards[1].Stats().Pending > 0; time.Sleep(10 * time.Millisecond) {
+				if time.Since(began) > 2*timeout+time.Second {
+					t.Errorf("tickets are pending that nobody waits for: %+v", guards[0].Stats())
+					break
+				}
+			}
 			// Connections to more members have some of their own.
 			for began := time.Now(); runtime.NumGoroutine() > goroutines+waiting/20; time.Sleep(10 * time.Millisecond) {
 				if time.Since(began) > 2*timeout+time.Second {

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
@@ -25,10 +26,12 @@ func TestStoreThatForgot(t *testing.T) {
 		lose   func(*cluster)
 		quiet  bool // nobody adds beats, so that only the revision tells
 		beyond bool // others write until the revision is beyond the old one
+		alone  bool // all guards are new, so that none remembers
 	}{
 		{name: "backup restored", backup: (*cluster).backup, lose: (*cluster).restore},
 		{name: "backup restored, revision beyond", backup: (*cluster).backup, lose: (*cluster).restore, beyond: true},
 		{name: "backup restored, no beat since", backup: (*cluster).backup, lose: (*cluster).restore, quiet: true},
+		{name: "backup restored, all guards new", backup: (*cluster).backup, lose: (*cluster).restore, alone: true},
 		{name: "begun anew", lose: (*cluster).restore},
 		{name: "begun anew, revision beyond", lose: (*cluster).restore, beyond: true},
 		{name: "another cluster", lose: func(c *cluster) { c.token = "two"; c.restore() }, beyond: true},
@@ -51,9 +54,7 @@ func TestStoreThatForgot(t *testing.T) {
 					g.history.mu.Unlock()
 				}
 			} else {
-				for guards[0].Stats().LastBeat.Equal(guards[1].Stats().LastBeat) {
-					time.Sleep(10 * time.Millisecond) // both have seen one
-				}
+				awaitBeat(t, guards...) // both have seen one, and it says since when they know the store
 			}
 			if way.backup != nil {
 				// The slot is open by then, so that its lease is in the backup.
@@ -73,6 +74,13 @@ func TestStoreThatForgot(t *testing.T) {
 				}
 				before = append(before, use)
 			}
+			watched := guards
+			if way.alone {
+				for _, g := range guards {
+					g.Close()
+				}
+				guards, watched = nil, nil
+			}
 			way.lose(c)
 			if way.beyond {
 				c.do(func(ctx context.Context, client *clientv3.Client) error {
@@ -84,7 +92,9 @@ func TestStoreThatForgot(t *testing.T) {
 					return nil
 				})
 			}
-			guards = append(guards, newGuard(t, Config{URL: c.url(), Leeway: time.Second, MaxSkew: time.Second}))
+			for range 2 {
+				guards = append(guards, newGuard(t, Config{URL: c.url(), Leeway: time.Second, MaxSkew: time.Second}))
+			}
 			deadline := time.Now().Add(20 * time.Second)
 			for ready := 0; ready < len(guards); {
 				if time.Now().After(deadline) {
@@ -100,7 +110,7 @@ func TestStoreThatForgot(t *testing.T) {
 				}
 				time.Sleep(5 * time.Millisecond)
 			}
-			for i, g := range guards[:2] {
+			for i, g := range watched {
 				if s := g.Stats(); s.Moved == 0 {
 					t.Errorf("guard %d has not noticed: %+v", i, s)
 				}
@@ -164,6 +174,79 @@ func TestNewcomer(t *testing.T) {
 	awaitBeat(t, alone)
 	if s := alone.Stats(); s.Since != since || time.Since(s.Since) > time.Minute {
 		t.Errorf("alone it knows the store since %v, before %v", s.Since, since)
+	}
+}
+
+// An answer is held against what was known when it was asked for.
+func TestJudge(t *testing.T) {
+	kv := func(modified int64, beats ...string) *mvccpb.KeyValue {
+		return &mvccpb.KeyValue{Value: []byte(state{since: 500, beats: beats}.text()), ModRevision: modified}
+	}
+	const a, b, c = "aaaaaaaa00000001", "bbbbbbbb00000002", "cccccccc00000003"
+	for _, test := range []struct {
+		name     string
+		cluster  uint64
+		revision int64
+		kv       *mvccpb.KeyValue
+		whole    bool
+	}{
+		{"the same", 7, 100, kv(90, b, a), true},
+		{"later", 7, 200, kv(190, c, b, a), true},
+		{"another cluster", 8, 200, kv(190, c, b, a), false},
+		{"a lower revision", 7, 99, kv(90, b, a), false},
+		{"a chain without the beat", 7, 200, kv(190, c, a), false},
+		{"no state", 7, 200, nil, false},
+		{"no state that a guard wrote", 7, 200, &mvccpb.KeyValue{Value: []byte("x"), ModRevision: 190}, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			var h history
+			told := 0
+			h.init(6, time.Unix(1000, 0), func() { told++ })
+			if !h.judge(h.known(), &etcdserverpb.ResponseHeader{ClusterId: 7, Revision: 100}, kv(90, b, a)) || h.tooEarly(1007) || !h.tooEarly(1006) {
+				t.Fatal("the first answer is not taken for what it is")
+			}
+			k := h.known()
+			began := time.Now().Unix()
+			whole := h.judge(k, &etcdserverpb.ResponseHeader{ClusterId: test.cluster, Revision: test.revision}, test.kv)
+			if whole != test.whole {
+				t.Errorf("whole: %t", whole)
+			}
+			if moved := h.sinceNow() >= began; moved == test.whole || (told == 1) == test.whole {
+				t.Errorf("known since %d, told %d times", h.sinceNow(), told)
+			}
+			// What was asked before that does not move it again.
+			since := h.sinceNow()
+			if h.judge(k, &etcdserverpb.ResponseHeader{ClusterId: 9, Revision: 1}, nil) {
+				t.Error("a third store passes")
+			}
+			if !test.whole && (h.sinceNow() != since || told != 1) {
+				t.Error("it is moved twice for one thing")
+			}
+		})
+	}
+}
+
+// What overtakes an answer does not count against it.
+func TestAnswersOvertake(t *testing.T) {
+	var h history
+	h.init(6, time.Unix(1000, 0), func() { t.Error("moved") })
+	state := func(modified int64, beats ...string) *mvccpb.KeyValue {
+		return &mvccpb.KeyValue{Value: []byte(state{since: 500, beats: beats}.text()), ModRevision: modified}
+	}
+	header := func(revision int64) *etcdserverpb.ResponseHeader {
+		return &etcdserverpb.ResponseHeader{ClusterId: 7, Revision: revision}
+	}
+	const a, b = "aaaaaaaa00000001", "bbbbbbbb00000002"
+	h.judge(h.known(), header(10), state(9, a))
+	early, later := h.known(), h.known()
+	if !h.judge(later, header(20), state(19, b, a)) || !h.judge(early, header(11), state(9, a)) {
+		t.Error("an answer that was overtaken is not whole")
+	}
+	if k := h.known(); k.revision != 20 || k.beat != b {
+		t.Errorf("what is known goes back: %+v", k)
+	}
+	if h.sinceNow() != 500 {
+		t.Errorf("known since %d, want what another guard says in a beat that came after us", h.sinceNow())
 	}
 }
 

@@ -59,6 +59,13 @@ func TestSlotOpensOnce(t *testing.T) {
 			g.forgetSlots()
 		}
 	}
+	c.do(func(ctx context.Context, client *clientv3.Client) error {
+		r, err := client.Get(ctx, guards[0].keys.prefix+"used/", clientv3.WithPrefix())
+		if err == nil && len(r.Kvs) != 0 {
+			t.Errorf("%d keys are left of a slot that has ended", len(r.Kvs))
+		}
+		return err
+	})
 	wantLate("when the slot has ended")
 	if err := guards[1].sweep(t.Context()); err != nil {
 		t.Fatal(err)

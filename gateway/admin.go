@@ -32,7 +32,7 @@ func (g *Gateway) readyz(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "draining", http.StatusServiceUnavailable)
 		return
 	}
-	if wait := time.Until(g.guard.ReadyAt()); wait > 0 {
+	if wait := time.Until(g.ready()); wait > 0 {
 		http.Error(w, fmt.Sprintf("not ready for %v", wait.Round(time.Second)), http.StatusServiceUnavailable)
 		return
 	}

@@ -187,6 +187,15 @@ func (g *Gateway) authorize(_ *http.Request, t *wsticket.Ticket) error {
 // onRefuse hears of every refusal of the library.
 func (g *Gateway) onRefuse(r *http.Request, refusal wsticket.Refusal) { g.log.refused(r, refusal) }
 
+// ready is from when on no fresh ticket is refused.
+func (g *Gateway) ready() time.Time {
+	used, ended := g.guard.ReadyAt(), g.registry.ReadyAt()
+	if used.After(ended) {
+		return used
+	}
+	return ended
+}
+
 // Log is where the gateway writes.
 func (g *Gateway) Log() *slog.Logger { return g.log.Logger }
 

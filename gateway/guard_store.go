@@ -23,19 +23,28 @@ func newGuard(ctx context.Context, c *Config) (guard, error) {
 		if err != nil {
 			return nil, err
 		}
-		return &storeGuard{g}, nil
+		bus, err := redisguard.NewBus(ctx, redisguard.BusConfig{URL: c.SingleUse})
+		if err != nil {
+			g.Close()
+			return nil, err
+		}
+		return &storeGuard{g, bus}, nil
 	case "etcd", "etcds":
 		g, err := etcdguard.New(ctx, etcdguard.Config{URL: c.SingleUse, MaxTTL: c.MaxTTL, Leeway: leeway})
 		if err != nil {
 			return nil, err
 		}
-		return &storeGuard{g}, nil
+		// etcd tells nobody of ended sessions: this node knows those that end here.
+		return &storeGuard{g, nil}, nil
 	}
 	return newLocal(c)
 }
 
 // A storeGuard remembers in a store that all nodes share.
-type storeGuard struct{ store }
+type storeGuard struct {
+	store
+	sessions *redisguard.Bus // nil where the store has none
+}
 
 type store interface {
 	wsticket.ReplayGuard
@@ -44,6 +53,18 @@ type store interface {
 }
 
 func (g *storeGuard) since() time.Time { return time.Time{} }
-func (g *storeGuard) bus() live.Bus    { return nil }
 func (g *storeGuard) save() error      { return nil }
-func (g *storeGuard) Close()           { g.store.Close() }
+
+func (g *storeGuard) bus() live.Bus {
+	if g.sessions == nil {
+		return nil
+	}
+	return g.sessions
+}
+
+func (g *storeGuard) Close() {
+	if g.sessions != nil {
+		g.sessions.Close()
+	}
+	g.store.Close()
+}

@@ -105,10 +105,14 @@ func (g *Gateway) Serve(ctx context.Context, ready func(addr string)) error {
 			}
 		})
 	}
-	select { // a ticket that came before could be one that was used before a restart
-	case <-time.After(time.Until(g.guard.ReadyAt())):
-	case <-ctx.Done():
-		return nil
+	// A ticket that came before could be one that was used, or whose session ended,
+	// before a restart.
+	for time.Until(g.ready()) > 0 {
+		select {
+		case <-time.After(min(time.Until(g.ready()), 50*time.Millisecond)):
+		case <-ctx.Done():
+			return nil
+		}
 	}
 	if cert := g.state.Load().cert; cert != nil {
 		listener = tls.NewListener(listener, g.tlsConfig())

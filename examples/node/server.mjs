@@ -1,40 +1,46 @@
 // A backend behind wsticket-gateway: login, a page, and a WebSocket that trusts the
-// headers of the gateway. It listens on 127.0.0.1, where nobody but the gateway can
-// reach the WebSocket; a backend that others can reach must refuse them.
+// headers of the gateway. It listens on 127.0.0.1; a backend that others can reach must
+// not trust these headers.
 //
 //   npm install && node server.mjs
 import { createServer } from "node:http"
-import { randomBytes } from "node:crypto"
+import { randomUUID } from "node:crypto"
 import { readFileSync } from "node:fs"
 import { WebSocketServer } from "ws"
 
 const port = Number(process.env.PORT ?? 3000)
 const gateway = process.env.GATEWAY ?? "http://127.0.0.1:8080"
 const admin = process.env.ADMIN ?? "http://127.0.0.1:9090"
-const page = readFileSync(new URL("index.html", import.meta.url), "utf8").replaceAll("GATEWAY", gateway)
-const sessions = new Map() // session id → user
+const read = path => readFileSync(new URL(path, import.meta.url), "utf8")
+const page = read("../page/index.html").replaceAll("GATEWAY", gateway)
+const client = read("../../client/index.js")
+const sessions = new Map() // the cookie, a secret → the user, and an id that others may know
 
 const server = createServer(async (request, response) => {
-  const cookie = /(?:^|; )session=([0-9a-f]{32})/.exec(request.headers.cookie ?? "")?.[1]
-  const user = sessions.get(cookie)
+  const cookie = /(?:^|; )session=([0-9a-f-]{36})/.exec(request.headers.cookie ?? "")?.[1]
+  const session = sessions.get(cookie)
   const answer = (status, headers = {}, body = "") => response.writeHead(status, headers).end(body)
   switch (`${request.method} ${request.url}`) {
     case "GET /":
       return answer(200, { "Content-Type": "text/html; charset=utf-8" }, page)
+    case "GET /client.js":
+      return answer(200, { "Content-Type": "text/javascript; charset=utf-8" }, client)
 
     case "POST /login": { // a real application asks for a password
-      const sid = randomBytes(16).toString("hex")
-      sessions.set(sid, "ada")
-      return answer(204, { "Set-Cookie": `session=${sid}; HttpOnly; SameSite=Strict; Path=/` })
+      const secret = randomUUID()
+      sessions.set(secret, { user: "ada", sid: randomUUID() })
+      return answer(204, { "Set-Cookie": `session=${secret}; HttpOnly; SameSite=Strict; Path=/` })
     }
 
     case "GET /me": // the gateway asks: who sent this request for a ticket?
-      if (!user) return answer(401)
-      return answer(200, { "Content-Type": "application/json" }, JSON.stringify({ sub: user, sid: cookie }))
+      if (!session) return answer(401)
+      return answer(200, { "Content-Type": "application/json" }, JSON.stringify({ sub: session.user, sid: session.sid }))
 
     case "POST /logout": // the session ends, and its connections with it
-      sessions.delete(cookie)
-      await fetch(`${admin}/close`, { method: "POST", body: JSON.stringify({ sid: cookie ?? "none" }) })
+      if (session) {
+        sessions.delete(cookie)
+        await fetch(`${admin}/close`, { method: "POST", body: JSON.stringify({ sid: session.sid }) })
+      }
       return answer(204)
   }
   answer(404)

@@ -1,6 +1,7 @@
 package wsticket
 
 import (
+	"encoding/json"
 	"errors"
 	"net/http"
 	"strconv"
@@ -31,6 +32,12 @@ type MintConfig struct {
 	// nil allows all.
 	Allow func(*http.Request, *Claims) error
 
+	// URL says where the ticket is to be shown, where that depends on the ticket: the
+	// address of the node that Authenticate wrote into its audience. It is the member
+	// "url" of the answer, and may be relative to what the page connects to. "" leaves
+	// the member out, as does a nil URL.
+	URL func(*http.Request, *Claims) string
+
 	// Origins of pages of other hosts that may ask for tickets, with the user's
 	// cookies, such as "https://app.example": what browsers send, byte for byte.
 	// None means that only pages of the handler's own host may.
@@ -51,6 +58,8 @@ type MintConfig struct {
 //
 //	POST /ticket  →  200 {"ticket":"…","expires_in":10,"expires_at":1795219210}
 //
+// with "url" behind it where MintConfig.URL says so.
+//
 // Any other method is 405. A browser's request from a page of another host is
 // 403 unless its origin is listed (net/http's CrossOriginProtection), and so is one
 // that names no host; listed ones get the CORS headers, and an answer to their
@@ -65,6 +74,7 @@ type MintHandler struct {
 	authenticate func(*http.Request) (*Claims, error)
 	allow        func(*http.Request, *Claims) error
 	onRefuse     func(*http.Request, MintRefusal)
+	url          func(*http.Request, *Claims) string
 	onError      func(*http.Request, error)
 	origins      map[string]bool
 	protection   *http.CrossOriginProtection
@@ -80,6 +90,7 @@ func NewMintHandler(config MintConfig) (*MintHandler, error) {
 		authenticate: config.Authenticate,
 		allow:        config.Allow,
 		onRefuse:     config.OnRefuse,
+		url:          config.URL,
 		onError:      config.OnError,
 		origins:      make(map[string]bool, len(config.Origins)),
 		protection:   http.NewCrossOriginProtection(),
@@ -182,6 +193,12 @@ func (h *MintHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body = strconv.AppendInt(body, expires-now.Unix(), 10)
 	body = append(body, `,"expires_at":`...)
 	body = strconv.AppendInt(body, expires, 10)
+	if h.url != nil {
+		if url := h.url(r, claims); url != "" {
+			text, _ := json.Marshal(url) // a string always has JSON
+			body = append(append(body, `,"url":`...), text...)
+		}
+	}
 	body = append(body, "}\n"...)
 	header.Set("Content-Type", "application/json")
 	header.Set("X-Content-Type-Options", "nosniff")

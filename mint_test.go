@@ -127,6 +127,41 @@ func TestMintHandlerMints(t *testing.T) {
 	}
 }
 
+// The answer says where to show the ticket, where MintConfig.URL does.
+func TestMintHandlerURL(t *testing.T) {
+	for url, want := range map[string]string{
+		"":                                 `}`,
+		"wss://gw-1.example/ws?room=a\"\\": `,"url":"wss://gw-1.example/ws?room=a\"\\"}`,
+		"/nodes/2/ws":                      `,"url":"/nodes/2/ws"}`,
+	} {
+		h := mintHandler(t, func(c *MintConfig) {
+			c.URL = func(r *http.Request, claims *Claims) string {
+				if claims.Subject != "alice" || r.URL.Path != "/ticket" {
+					t.Errorf("it is asked for %v of %v", claims, r.URL)
+				}
+				return url
+			}
+		})
+		r := ask(h, "POST", "alice")
+		text := readAll(t, r)
+		if r.StatusCode != 200 || !strings.HasSuffix(text, want+"\n") || strings.Contains(text, "url") != (url != "") {
+			t.Errorf("%q: %d with ...%s", url, r.StatusCode, text[strings.Index(text, "expires_at"):])
+		}
+		var answer map[string]any
+		if err := json.Unmarshal([]byte(text), &answer); err != nil {
+			t.Errorf("%q: %v", url, err)
+		} else if got, _ := answer["url"].(string); got != url {
+			t.Errorf("%q comes out as %q", url, got)
+		}
+	}
+	for _, cookie := range []string{"", "banned", "broken"} {
+		h := mintHandler(t, func(c *MintConfig) {
+			c.URL = func(*http.Request, *Claims) string { t.Error("asked about a refusal"); return "" }
+		})
+		ask(h, "POST", cookie)
+	}
+}
+
 func TestMintHandlerRefuses(t *testing.T) {
 	slow := func(c *MintConfig) {
 		c.Allow = func(_ *http.Request, c *Claims) error {

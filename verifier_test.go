@@ -355,6 +355,9 @@ func TestVerifierConfigReportsEveryFault(t *testing.T) {
 	if _, err := NewVerifier(VerifierConfig{Keys: testKeyring(t), Replay: (*ReplayCache)(nil)}); err == nil || !strings.Contains(err.Error(), "Replay is nil") {
 		t.Errorf("the ReplayCache of a failed NewReplayCache: %v", err)
 	}
+	if _, err := NewVerifier(VerifierConfig{Keys: testKeyring(t), Replay: DangerouslyAllowReplay, Audiences: []string{"a"}, SoleAudience: "b"}); err == nil || !strings.Contains(err.Error(), "both Audiences and SoleAudience") {
+		t.Errorf("Audiences beside SoleAudience: %v", err)
+	}
 	for name, change := range map[string]func(*VerifierConfig){
 		"MaxTTL": func(c *VerifierConfig) { c.MaxTTL = 61 * time.Second },
 		"Leeway": func(c *VerifierConfig) { c.Leeway = 3 * time.Second },

@@ -146,7 +146,7 @@ func (d *details) append(dst []byte) []byte {
 		w.printf("session_exp %d, now %d", set.SessionExpires, d.now)
 
 	// Step 6.
-	case errOtherAudience, errAnyAudience, errNoAudience:
+	case errOtherAudience, errNotSoleAudience, errAnyAudience, errNoAudience:
 		var audiences []string
 		for a := range d.ticket.Audiences() {
 			audiences = append(audiences, string(a))

@@ -41,6 +41,14 @@ func explainedCases() []explained {
 		{name: "one dot", ticket: "x.y", code: ErrMalformed, brief: "the ticket does not have two dots", full: ": it has 1"},
 		{name: "JWE", ticket: good + ".x.y", code: ErrMalformed, brief: "the ticket does not have two dots", full: ": it has 4"},
 		{name: "dot in the payload", ticket: strings.Replace(good, ".", ".x.", 1), code: ErrMalformed, brief: "the ticket does not have two dots", full: ": it has 3"},
+		{name: "dot in the payload, unknown key", ticket: strings.Replace(withHeader(`{"alg":"HS256","kid":"k7","typ":"ws-ticket+jwt"}`), ".", ".x.", 1), code: ErrMalformed,
+			brief: "the ticket does not have two dots", full: ": it has 3"},
+		{name: "dot in the payload, wrong header", ticket: strings.Replace(withHeader(`{"alg":"HS256"}`), ".", ".x.", 1), code: ErrMalformed,
+			brief: "the ticket does not have two dots", full: ": it has 3"},
+		{name: "dot in the payload, expired key", config: expiredKey, ticket: strings.Replace(good, ".", ".x.", 1), code: ErrMalformed,
+			brief: "the ticket does not have two dots", full: ": it has 3"},
+		{name: "dot in the payload, wrong MAC", ticket: strings.Replace(good[:len(good)-1]+"=", ".", ".x.", 1), code: ErrMalformed,
+			brief: "the ticket does not have two dots", full: ": it has 3"},
 		{name: "short MAC", ticket: good[:len(good)-20], code: ErrMalformed, brief: "the MAC does not have the length of its alg", full: ": 23 characters; HS256 has 43, HS384 64, HS512 86"},
 		{name: "padded MAC", ticket: good + "=", code: ErrMalformed, brief: "the MAC does not have the length of its alg", full: ": 44 characters; HS256 has 43, HS384 64, HS512 86"},
 		{name: "foreign letter in the MAC", ticket: good[:len(good)-2] + "+A", code: ErrMalformed,
@@ -62,9 +70,7 @@ func explainedCases() []explained {
 		// Step 2 and 3.
 		{name: "unknown key", ticket: withHeader(`{"alg":"HS256","kid":"k7","typ":"ws-ticket+jwt"}`), code: ErrUnknownKey,
 			brief: "the keyring has no key of that kid", full: `: it has "k1"`},
-		{name: "expired key", config: func(c *VerifierConfig) {
-			c.Keys = testKeyringOf(testJWK("k1", testSecret, `,"exp":1795219200`))
-		}, ticket: good, code: ErrUnknownKey, brief: "the key that kid names has expired", full: `: key "k1", exp 1795219200, now 1795219200`},
+		{name: "expired key", config: expiredKey, ticket: good, code: ErrUnknownKey, brief: "the key that kid names has expired", full: `: key "k1", exp 1795219200, now 1795219200`},
 		{name: "alg of another key", ticket: withMAC(`{"alg":"HS512","kid":"k1","typ":"ws-ticket+jwt"}`, 86), code: ErrMalformed,
 			brief: "alg is not that of the key that kid names", full: `: key "k1", alg HS256`},
 		{name: "another secret", ticket: tampered(good), code: ErrBadSignature, brief: "the MAC does not hold", full: `: key "k1"`},
@@ -123,12 +129,12 @@ func explainedCases() []explained {
 	}
 }
 
-func testKeyringOf(keys ...string) *Keyring {
-	k, err := ParseKeyring([]byte(`{"keys":[` + strings.Join(keys, ",") + `]}`))
+func expiredKey(c *VerifierConfig) {
+	keys, err := ParseKeyring([]byte(`{"keys":[` + testJWK("k1", testSecret, `,"exp":1795219200`) + `]}`))
 	if err != nil {
 		panic(err)
 	}
-	return k
+	c.Keys = keys
 }
 
 // tampered changes the MAC and nothing else.

@@ -1,8 +1,8 @@
 package wsticket
 
 import (
+	"encoding/json"
 	"errors"
-	"fmt"
 	"net/http"
 	"strconv"
 	"strings"
@@ -21,49 +21,65 @@ type MintConfig struct {
 	// whatever the application uses, and returns what the ticket is to say.
 	// Required. It answers
 	//   - claims: this is who it is, and this is the ticket they get;
-	//   - nil claims, or ErrUnauthenticated: nobody the application knows (401);
+	//   - nil claims, claims without a Subject, or ErrUnauthenticated: nobody the
+	//     application knows (401);
 	//   - ErrForbidden: somebody who may not connect (403);
 	//   - another error: it cannot tell (500; the client never sees the text).
 	Authenticate func(*http.Request) (*Claims, error)
 
-	// Allow may say no by an error to somebody who asks too often (429). nil
-	// allows all.
+	// Allow may say no to somebody who asks too often: ErrTooManyRequests, or what
+	// TooManyRequests returns (429). Another error means that it cannot tell (500).
+	// nil allows all.
 	Allow func(*http.Request, *Claims) error
+
+	// URL says where the ticket is to be shown, where that depends on the ticket: the
+	// address of the node that Authenticate wrote into its audience. It is the member
+	// "url" of the answer, and may be relative to what the page connects to. "" leaves
+	// the member out, as does a nil URL.
+	URL func(*http.Request, *Claims) string
 
 	// Origins of pages of other hosts that may ask for tickets, with the user's
 	// cookies, such as "https://app.example": what browsers send, byte for byte.
 	// None means that only pages of the handler's own host may.
 	Origins []string
 
-	// OnError is told what a 500 hides from the client: the error of Authenticate
-	// or of the Signer. nil means nobody.
+	// OnRefuse is told of every request that got no ticket, before it is answered.
+	// It runs on the goroutine of the request. nil means nobody.
+	OnRefuse func(*http.Request, MintRefusal)
+
+	// OnError is told what a 500 hides from the client: the error of Authenticate,
+	// of Allow or of the Signer. With nil, slog's default logger is told once a
+	// minute at most, and of the error no more than its type, since its text may
+	// hold a secret.
 	OnError func(*http.Request, error)
 }
-
-var (
-	// ErrUnauthenticated is for Authenticate: the request is from nobody known.
-	ErrUnauthenticated = errors.New("wsticket: unauthenticated")
-	// ErrForbidden is for Authenticate: whom the request is from gets no ticket.
-	ErrForbidden = errors.New("wsticket: forbidden")
-)
 
 // A MintHandler is the http.Handler that gives tickets to authenticated users:
 //
 //	POST /ticket  →  200 {"ticket":"…","expires_in":10,"expires_at":1795219210}
 //
+// with "url" behind it where MintConfig.URL says so.
+//
 // Any other method is 405. A browser's request from a page of another host is
-// 403 unless its origin is listed (net/http's CrossOriginProtection); listed
-// ones get the CORS headers, and an answer to their OPTIONS. Refusals are problem
-// bodies (RFC 9457) with a class and nothing else. Nothing of it may be cached.
+// 403 unless its origin is listed (net/http's CrossOriginProtection), and so is one
+// that names no host; listed ones get the CORS headers, and an answer to their
+// OPTIONS. Refusals are problem bodies ([RFC 9457]) with a class and nothing else.
+// Nothing of it may be cached.
 //
 // It is safe for concurrent use.
+//
+// [RFC 9457]: https://www.rfc-editor.org/rfc/rfc9457
 type MintHandler struct {
 	signer       *Signer
 	authenticate func(*http.Request) (*Claims, error)
 	allow        func(*http.Request, *Claims) error
+	onRefuse     func(*http.Request, MintRefusal)
+	url          func(*http.Request, *Claims) string
 	onError      func(*http.Request, error)
 	origins      map[string]bool
 	protection   *http.CrossOriginProtection
+
+	mintCounters
 }
 
 // NewMintHandler checks the configuration and reports all its faults at once.
@@ -73,6 +89,8 @@ func NewMintHandler(config MintConfig) (*MintHandler, error) {
 		signer:       config.Signer,
 		authenticate: config.Authenticate,
 		allow:        config.Allow,
+		onRefuse:     config.OnRefuse,
+		url:          config.URL,
 		onError:      config.OnError,
 		origins:      make(map[string]bool, len(config.Origins)),
 		protection:   http.NewCrossOriginProtection(),
@@ -111,6 +129,7 @@ func (h *MintHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if listed = len(origin) == 1 && h.origins[origin[0]]; listed {
 			header.Set("Access-Control-Allow-Origin", origin[0])
 			header.Set("Access-Control-Allow-Credentials", "true")
+			header.Set("Access-Control-Expose-Headers", "Retry-After")
 		}
 		if r.Method == http.MethodOptions && len(origin) > 0 && r.Header.Get("Access-Control-Request-Method") != "" {
 			h.preflight(w, r, listed)
@@ -122,40 +141,64 @@ func (h *MintHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if len(h.origins) > 0 {
 			header.Set("Allow", "OPTIONS, POST")
 		}
-		refuse(w, http.StatusMethodNotAllowed, ClassBadRequest)
+		h.refuse(w, r, errMintMethod.with([]string{"method"}, r.Method), nil)
+		return
+	}
+	// The protection takes an Origin without a host, such as "null", for that of an
+	// empty Host.
+	if r.Host == "" {
+		h.refuse(w, r, crossOrigin(errMintNoHost, r), nil)
 		return
 	}
 	if h.protection.Check(r) != nil {
-		refuse(w, http.StatusForbidden, ClassForbidden)
+		h.refuse(w, r, crossOrigin(errMintCrossOrigin, r), nil)
 		return
 	}
 	claims, err := h.authenticate(r)
 	switch {
 	case errors.Is(err, ErrForbidden):
-		refuse(w, http.StatusForbidden, ClassForbidden)
+		h.refuse(w, r, errMintForbidden.because(err), claims)
 		return
 	case err == nil && claims == nil, errors.Is(err, ErrUnauthenticated):
-		refuse(w, http.StatusUnauthorized, ClassInvalidTicket)
+		h.refuse(w, r, errMintNobody.because(err), nil)
 		return
 	case err != nil:
-		h.fail(w, r, fmt.Errorf("wsticket: MintHandler: Authenticate: %w", err))
+		h.refuse(w, r, errMintCannotTell.because(err), nil)
+		return
+	case claims.Subject == "":
+		h.refuse(w, r, errMintNameless, nil)
 		return
 	}
-	if h.allow != nil && h.allow(r, claims) != nil {
-		refuse(w, http.StatusTooManyRequests, ClassUnavailable)
-		return
+	if h.allow != nil {
+		if err := h.allow(r, claims); errors.Is(err, ErrTooManyRequests) {
+			if after := retryAfter(err); after > 0 {
+				header.Set("Retry-After", strconv.FormatInt(after, 10))
+			}
+			h.refuse(w, r, errMintTooMany.because(err), claims)
+			return
+		} else if err != nil {
+			h.refuse(w, r, errMintNotAllowed.because(err), claims)
+			return
+		}
 	}
 	now := time.Now()
 	body := append(make([]byte, 0, MaxTicketLen+64), `{"ticket":"`...)
 	if body, err = h.signer.AppendTicketAt(body, now, claims); err != nil {
-		h.fail(w, r, err)
+		h.refuse(w, r, errMintUnsigned.because(err), claims)
 		return
 	}
+	h.minted.Add(1)
 	expires := h.signer.expiry(now.Unix(), claims)
 	body = append(body, `","expires_in":`...)
 	body = strconv.AppendInt(body, expires-now.Unix(), 10)
 	body = append(body, `,"expires_at":`...)
 	body = strconv.AppendInt(body, expires, 10)
+	if h.url != nil {
+		if url := h.url(r, claims); url != "" {
+			text, _ := json.Marshal(url) // a string always has JSON
+			body = append(append(body, `,"url":`...), text...)
+		}
+	}
 	body = append(body, "}\n"...)
 	header.Set("Content-Type", "application/json")
 	header.Set("X-Content-Type-Options", "nosniff")
@@ -167,7 +210,7 @@ func (h *MintHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // may send what headers it likes; Authenticate judges them.
 func (h *MintHandler) preflight(w http.ResponseWriter, r *http.Request, listed bool) {
 	if !listed {
-		refuse(w, http.StatusForbidden, ClassForbidden)
+		h.refuse(w, r, crossOrigin(errMintPreflight, r), nil)
 		return
 	}
 	header := w.Header()
@@ -191,11 +234,18 @@ func headerNames(text string) bool {
 	return text != "" && len(text) <= 1024
 }
 
-func (h *MintHandler) fail(w http.ResponseWriter, r *http.Request, err error) {
-	if h.onError != nil {
-		h.onError(r, err)
+// crossOrigin says what a browser says of where a request comes from.
+func crossOrigin(why *mintError, r *http.Request) *mintError {
+	return why.with([]string{"Origin", "Host", "Sec-Fetch-Site"}, r.Header.Get("Origin"), r.Host, r.Header.Get("Sec-Fetch-Site"))
+}
+
+// retryAfter is the time that an error of Allow gives, in seconds.
+func retryAfter(err error) int64 {
+	var when tooManyRequests
+	if !errors.As(err, &when) || when.after <= 0 {
+		return 0
 	}
-	refuse(w, http.StatusInternalServerError, ClassUnavailable)
+	return int64((when.after-1)/time.Second) + 1
 }
 
 // refuse writes a problem body: the class and the status, the same bytes for all

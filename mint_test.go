@@ -50,6 +50,8 @@ func mintHandler(t *testing.T, alter func(*MintConfig)) *MintHandler {
 				return &Claims{Subject: "alice", TTL: 30 * time.Second}, nil
 			case "nameless":
 				return &Claims{}, nil
+			case "unsignable":
+				return &Claims{Subject: "alice", Path: "no/slash"}, nil
 			}
 			return &Claims{Subject: cookie.Value}, nil
 		},
@@ -125,11 +127,51 @@ func TestMintHandlerMints(t *testing.T) {
 	}
 }
 
+// The answer says where to show the ticket, where MintConfig.URL does.
+func TestMintHandlerURL(t *testing.T) {
+	for url, want := range map[string]string{
+		"":                                 `}`,
+		"wss://gw-1.example/ws?room=a\"\\": `,"url":"wss://gw-1.example/ws?room=a\"\\"}`,
+		"/nodes/2/ws":                      `,"url":"/nodes/2/ws"}`,
+	} {
+		h := mintHandler(t, func(c *MintConfig) {
+			c.URL = func(r *http.Request, claims *Claims) string {
+				if claims.Subject != "alice" || r.URL.Path != "/ticket" {
+					t.Errorf("it is asked for %v of %v", claims, r.URL)
+				}
+				return url
+			}
+		})
+		r := ask(h, "POST", "alice")
+		text := readAll(t, r)
+		if r.StatusCode != 200 || !strings.HasSuffix(text, want+"\n") || strings.Contains(text, "url") != (url != "") {
+			t.Errorf("%q: %d with ...%s", url, r.StatusCode, text[strings.Index(text, "expires_at"):])
+		}
+		var answer map[string]any
+		if err := json.Unmarshal([]byte(text), &answer); err != nil {
+			t.Errorf("%q: %v", url, err)
+		} else if got, _ := answer["url"].(string); got != url {
+			t.Errorf("%q comes out as %q", url, got)
+		}
+	}
+	for _, cookie := range []string{"", "banned", "broken"} {
+		h := mintHandler(t, func(c *MintConfig) {
+			c.URL = func(*http.Request, *Claims) string { t.Error("asked about a refusal"); return "" }
+		})
+		ask(h, "POST", cookie)
+	}
+}
+
 func TestMintHandlerRefuses(t *testing.T) {
 	slow := func(c *MintConfig) {
 		c.Allow = func(_ *http.Request, c *Claims) error {
-			if c.Subject == "alice" {
-				return errors.New("alice has asked 1000 times")
+			switch c.Subject {
+			case "alice":
+				return fmt.Errorf("alice has asked 1000 times: %w", TooManyRequests(1100*time.Millisecond))
+			case "carol":
+				return ErrTooManyRequests
+			case "dave":
+				return errors.New("the store of rates is down")
 			}
 			return nil
 		}
@@ -141,21 +183,26 @@ func TestMintHandlerRefuses(t *testing.T) {
 		headers []string
 		status  int
 		class   string
+
+		retryAfter string
 	}{
-		"GET":               {method: "GET", cookie: "alice", status: 405, class: "bad_request"},
-		"HEAD":              {method: "HEAD", cookie: "alice", status: 405, class: "bad_request"},
-		"PUT":               {method: "PUT", cookie: "alice", status: 405, class: "bad_request"},
-		"OPTIONS":           {method: "OPTIONS", cookie: "alice", headers: []string{"Origin", "https://app.example", "Access-Control-Request-Method", "POST"}, status: 405, class: "bad_request"},
-		"nobody":            {method: "POST", status: 401, class: "invalid_ticket"},
-		"old session":       {method: "POST", cookie: "old", status: 401, class: "invalid_ticket"},
-		"banned":            {method: "POST", cookie: "banned", status: 403, class: "forbidden"},
-		"broken":            {method: "POST", cookie: "broken", status: 500, class: "unavailable"},
-		"claims unsignable": {method: "POST", cookie: "nameless", status: 500, class: "unavailable"},
-		"too often":         {alter: slow, method: "POST", cookie: "alice", status: 429, class: "unavailable"},
-		"cross-site":        {method: "POST", cookie: "alice", headers: []string{"Sec-Fetch-Site", "cross-site"}, status: 403, class: "forbidden"},
-		"same-site":         {method: "POST", cookie: "alice", headers: []string{"Sec-Fetch-Site", "same-site"}, status: 403, class: "forbidden"},
-		"other origin":      {method: "POST", cookie: "alice", headers: []string{"Origin", "https://evil.example"}, status: 403, class: "forbidden"},
-		"null origin":       {method: "POST", cookie: "alice", headers: []string{"Origin", "null"}, status: 403, class: "forbidden"},
+		"GET":                {method: "GET", cookie: "alice", status: 405, class: "bad_request"},
+		"HEAD":               {method: "HEAD", cookie: "alice", status: 405, class: "bad_request"},
+		"PUT":                {method: "PUT", cookie: "alice", status: 405, class: "bad_request"},
+		"OPTIONS":            {method: "OPTIONS", cookie: "alice", headers: []string{"Origin", "https://app.example", "Access-Control-Request-Method", "POST"}, status: 405, class: "bad_request"},
+		"nobody":             {method: "POST", status: 401, class: "invalid_ticket"},
+		"old session":        {method: "POST", cookie: "old", status: 401, class: "invalid_ticket"},
+		"banned":             {method: "POST", cookie: "banned", status: 403, class: "forbidden"},
+		"broken":             {method: "POST", cookie: "broken", status: 500, class: "unavailable"},
+		"nameless":           {method: "POST", cookie: "nameless", status: 401, class: "invalid_ticket"},
+		"claims unsignable":  {method: "POST", cookie: "unsignable", status: 500, class: "unavailable"},
+		"too often":          {alter: slow, method: "POST", cookie: "alice", status: 429, class: "unavailable", retryAfter: "2"},
+		"too often, no time": {alter: slow, method: "POST", cookie: "carol", status: 429, class: "unavailable"},
+		"rates are down":     {alter: slow, method: "POST", cookie: "dave", status: 500, class: "unavailable"},
+		"cross-site":         {method: "POST", cookie: "alice", headers: []string{"Sec-Fetch-Site", "cross-site"}, status: 403, class: "forbidden"},
+		"same-site":          {method: "POST", cookie: "alice", headers: []string{"Sec-Fetch-Site", "same-site"}, status: 403, class: "forbidden"},
+		"other origin":       {method: "POST", cookie: "alice", headers: []string{"Origin", "https://evil.example"}, status: 403, class: "forbidden"},
+		"null origin":        {method: "POST", cookie: "alice", headers: []string{"Origin", "null"}, status: 403, class: "forbidden"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := ask(mintHandler(t, c.alter), c.method, c.cookie, c.headers...)
@@ -165,6 +212,9 @@ func TestMintHandlerRefuses(t *testing.T) {
 			}
 			if r.Header.Get("Content-Type") != "application/problem+json" || r.Header.Get("Cache-Control") != "no-store" {
 				t.Errorf("headers %v", r.Header)
+			}
+			if got := r.Header.Get("Retry-After"); got != c.retryAfter {
+				t.Errorf("Retry-After %q, want %q", got, c.retryAfter)
 			}
 			if (c.status == 405) != (r.Header.Get("Allow") == "POST") || (c.status == 401) != (r.Header.Get("WWW-Authenticate") == "Bearer") {
 				t.Errorf("headers %v", r.Header)
@@ -217,10 +267,10 @@ func TestMintHandlerTellsOnError(t *testing.T) {
 	h := mintHandler(t, func(c *MintConfig) {
 		c.OnError = func(_ *http.Request, err error) { told = append(told, err.Error()) }
 	})
-	for _, cookie := range []string{"broken", "nameless", "banned", "old", "alice"} {
+	for _, cookie := range []string{"broken", "unsignable", "nameless", "banned", "old", "alice"} {
 		ask(h, "POST", cookie)
 	}
-	if len(told) != 2 || !strings.Contains(told[0], "hunter2") || !strings.Contains(told[1], "Subject") {
+	if len(told) != 2 || !strings.Contains(told[0], "hunter2") || !strings.Contains(told[1], "Path") {
 		t.Errorf("told %q", told)
 	}
 }
@@ -234,5 +284,28 @@ func TestNewMintHandlerReportsAllFaults(t *testing.T) {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%s is not in %q", want, err)
 		}
+	}
+}
+
+func TestMintHandlerCORSOddities(t *testing.T) {
+	h := mintHandler(t, func(c *MintConfig) { c.Origins = []string{"https://page.example"} })
+	// Nobody knows which of two Origins a reader in between would take.
+	r := ask(h, "POST", "alice", "Origin", "https://page.example", "Origin", "https://evil.example")
+	if len(r.Header["Access-Control-Allow-Origin"]) > 0 || len(r.Header["Access-Control-Allow-Credentials"]) > 0 {
+		t.Errorf("two Origins: %v", r.Header)
+	}
+	if r := ask(h, "OPTIONS", "", "Origin", "https://page.example"); r.StatusCode != 405 || r.Header.Get("Allow") != "OPTIONS, POST" {
+		t.Errorf("OPTIONS without Access-Control-Request-Method: %d %v", r.StatusCode, r.Header)
+	}
+	for n, allowed := range map[int]bool{1024: true, 1025: false} {
+		names := strings.Repeat("x", n)
+		r := ask(h, "OPTIONS", "", "Origin", "https://page.example", "Access-Control-Request-Method", "POST", "Access-Control-Request-Headers", names)
+		if r.StatusCode != 204 || (r.Header.Get("Access-Control-Allow-Headers") == names) != allowed {
+			t.Errorf("%d bytes of header names: %d %v", n, r.StatusCode, r.Header)
+		}
+	}
+	r = ask(h, "POST", "alice", "Origin", "https://page.example")
+	if r.StatusCode != 200 || r.Header.Get("X-Content-Type-Options") != "nosniff" || r.Header.Get("Access-Control-Expose-Headers") != "Retry-After" {
+		t.Errorf("%d %v", r.StatusCode, r.Header)
 	}
 }

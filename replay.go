@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -120,6 +121,10 @@ type ReplayCache struct {
 
 	early       atomic.Uint64
 	unavailable atomic.Uint64
+
+	sealed atomic.Bool
+	saving sync.Mutex
+	saved  string // where it was saved to, under saving
 }
 
 var _ ReplayGuard = (*ReplayCache)(nil)
@@ -167,9 +172,14 @@ func newReplayCache(size replaySize, maxTTL, leeway, since int64) (*ReplayCache,
 // Spend returns nil for the first use of a ticket. Otherwise it returns
 // [ErrIssuedBeforeStart], [ErrReplayed], or [ErrReplayUnavailable] when the
 // ticket's slot is closed or out of reach: its expiry more than the leeway ago,
-// or further ahead than MaxTTL allows. It neither waits nor looks at ctx.
+// or further ahead than MaxTTL allows; or when the cache is sealed. It neither waits
+// nor looks at ctx.
 func (c *ReplayCache) Spend(_ context.Context, s Use) error {
 	if s.Issued <= c.notAfter {
+		if c.sealed.Load() {
+			c.unavailable.Add(1)
+			return ErrReplayUnavailable
+		}
 		c.early.Add(1)
 		return ErrIssuedBeforeStart
 	}

@@ -115,10 +115,15 @@ func (f *frame) wipe(z *replaySize, i uint64) {
 		p.filter.ClearAll()
 	}
 	if p.live > 0 {
-		clear(f.lanes[i*z.partLanes() : (i+1)*z.partLanes()])
+		clear(f.lanesOf(z, i))
 	}
 	p.accepted += uint64(p.live)
 	p.live, p.overflow = 0, 0
+}
+
+// lanesOf returns the lanes of part i.
+func (f *frame) lanesOf(z *replaySize, i uint64) []uint64 {
+	return f.lanes[i*z.partLanes() : (i+1)*z.partLanes()]
 }
 
 // frameSet is the fixed set of frames and what says which slot has which.
@@ -139,8 +144,9 @@ type frameSet struct {
 	// still open, and that one stays open.
 	closed closedSlots
 
-	used int    // frames that ever had a slot
-	lost uint64 // slots that lost their frame early
+	used int     // frames that ever had a slot
+	lost uint64  // slots that lost their frame early
+	last []int64 // once the set is sealed: the slots of its frames when it was
 }
 
 func (s *frameSet) init(size replaySize) error {
@@ -204,11 +210,15 @@ func (s *frameSet) frameOf(slot int64) *frame {
 	return f
 }
 
-// open finds or makes the frame of a slot. It returns nil when the slot is closed.
+// open finds or makes the frame of a slot. It returns nil when the slot is closed or the
+// set is sealed.
 // Slots before oldest have had their time.
 func (s *frameSet) open(slot, oldest int64) *frame {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.last != nil {
+		return nil
+	}
 	for n := range s.frames {
 		if s.frames[n].slot.Load() == slot {
 			s.hints[slot&s.hintMask].Store(uint32(n))
@@ -279,7 +289,7 @@ func (s *frameSet) stats() ReplayStats {
 			p.mu.Lock()
 			st.Accepted += p.accepted + uint64(p.live)
 			st.Replayed += p.replayed
-			if p.slot != noSlot && p.slot == f.slot.Load() {
+			if p.slot != noSlot && (p.slot == f.slot.Load() || p.slot == sealed) {
 				st.Live += uint64(p.live)
 				st.LiveOverflow += uint64(p.overflow)
 			}

@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 )
 
 const replayChildEnv = "WSTICKET_TEST_REPLAY_CHILD"
@@ -152,4 +154,91 @@ func (c *replayChild) kill(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = c.cmd.Wait()
+}
+
+const stateChildEnv = "WSTICKET_TEST_STATE_CHILD"
+
+// A process is killed between any two steps of saving and loading. The next one begins
+// from a whole file or from none, and accepts nothing twice.
+func TestReplayStateKilled(t *testing.T) {
+	const now = replayStart
+	_, used := usedCache(t, stateConfig, now, 20)
+	for _, tt := range []struct {
+		op, step string
+		whole    bool // the next process goes on where the one before ended
+		doubt    bool // it finds a file that it cannot use
+	}{
+		{"save", "created", false, false},
+		{"save", "written", false, false},
+		{"save", "synced", false, false},
+		{"save", "renamed", true, false},
+		{"save", "saved", true, false},
+		{"load", "loaded", true, false},
+		{"load", "emptied", false, true},
+		{"load", "removed", false, false},
+		{"load", "discarded", false, false},
+	} {
+		t.Run(tt.op+"/"+tt.step, func(t *testing.T) {
+			t.Parallel()
+			path := filepath.Join(t.TempDir(), "state")
+			if tt.op == "load" {
+				c, _ := usedCache(t, stateConfig, now, 20)
+				savedAt(t, c, now, path)
+			}
+			cmd := exec.Command(os.Args[0], "-test.run=^TestReplayStateChild$")
+			cmd.Env = append(os.Environ(), stateChildEnv+"="+tt.op+" "+tt.step+" "+path)
+			if out, err := cmd.CombinedOutput(); err == nil || cmd.ProcessState.Success() || strings.Contains(string(out), "PASS") {
+				t.Fatalf("the process was not killed: %v\n%s", err, out)
+			}
+			c, err := LoadReplayCacheAt(time.Unix(now, 0), path, stateConfig)
+			if c == nil || (err != nil) != tt.doubt {
+				t.Fatalf("%v, %v", c, err)
+			}
+			fresh := replayTicket(1e6, now, 10)
+			want := error(nil)
+			if !tt.whole {
+				want = ErrIssuedBeforeStart
+			}
+			wantSpend(t, c, fresh, want)
+			for at := int64(now); at < now+stateTTL+2*stateLeeway; at++ {
+				for _, s := range used {
+					if at < s.Expires+stateLeeway && spendOf(c, s.at(at)) == nil {
+						t.Fatalf("accepted twice: expires %+d, at %+d", s.Expires-now, at-now)
+					}
+				}
+			}
+			// What the killed process left is in nobody's way.
+			savedAt(t, c, now+stateTTL, path)
+			c = loadedAt(t, now+stateTTL, path, stateConfig)
+			wantSpend(t, c, replayTicket(2e6, now+stateTTL, 10), nil)
+			if left, err := filepath.Glob(path + "*"); err != nil || len(left) > 0 {
+				t.Errorf("left: %q", left)
+			}
+		})
+	}
+}
+
+// TestReplayStateChild is the process of TestReplayStateKilled.
+func TestReplayStateChild(t *testing.T) {
+	op, rest, ok := strings.Cut(os.Getenv(stateChildEnv), " ")
+	step, path, _ := strings.Cut(rest, " ")
+	if !ok {
+		t.Skip("runs only as a child of TestReplayStateKilled")
+	}
+	c, _ := usedCache(t, stateConfig, replayStart, 20)
+	stateStep = func(at string) {
+		if at == step {
+			self, err := os.FindProcess(os.Getpid())
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = self.Kill()
+			select {}
+		}
+	}
+	if op == "save" {
+		savedAt(t, c, replayStart, path)
+	} else {
+		loadedAt(t, replayStart, path, stateConfig)
+	}
 }

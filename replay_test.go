@@ -45,7 +45,7 @@ func smallCache(t testing.TB, peak, parts int, maxTTL, leeway int64) *ReplayCach
 
 func spendOf(c *ReplayCache, s Use) error { return c.Spend(context.Background(), s) }
 
-func wantSpend(t *testing.T, c *ReplayCache, s Use, want error) {
+func wantSpend(t testing.TB, c *ReplayCache, s Use, want error) {
 	t.Helper()
 	if got := spendOf(c, s); got != want {
 		t.Errorf("Spend(issued %+d, expires %+d, at %+d) = %v, want %v",

@@ -11,12 +11,7 @@ import (
 // too.
 type Counters struct {
 	verdicts [errEnd]atomic.Uint64 // accepted at the place of the zero Error
-
-	// Of the last refusal, of the first in the row that it ends, of all for one
-	// reason, and of the first since something was accepted. Written by refusals
-	// alone.
-	last, same, only atomic.Uint64
-	accepted         atomic.Uint64 // when only began
+	trail    trail
 }
 
 // Count counts an acceptance when err is nil, and else a refusal by err's code.
@@ -32,45 +27,18 @@ func (c *Counters) Count(err error) {
 // refuse counts a refusal.
 func (c *Counters) refuse(code Error, err error, now int64) {
 	c.verdicts[code].Add(1)
-	m := markOf(code, err, now)
-	accepted := c.verdicts[0].Load()
-	begun := c.only.Load() != 0 && c.accepted.Load() == accepted
-	switch before := mark(c.last.Load()); {
-	case !begun:
-		c.accepted.Store(accepted)
-		c.only.Store(uint64(m))
-		c.same.Store(uint64(m))
-		c.last.Store(uint64(m))
-	case before == m: // as most are in a flood: nothing to write
-	default:
-		if before.number() != m.number() {
-			c.same.Store(uint64(m))
-		}
-		c.last.Store(uint64(m))
-	}
-}
-
-// A mark is a second and a reason.
-type mark uint64
-
-const numberBits = 16
-
-func markOf(code Error, err error, now int64) mark {
-	number := uint16(code)
+	number := int(code)
 	if e, ok := err.(*refusalError); ok && e.number != 0 {
-		number = e.number
+		number = int(e.number)
 	}
-	return mark(max(now, 0))<<numberBits | mark(number)
+	c.trail.refuse(makeMark(number, now), c.verdicts[0].Load())
 }
 
-func (m mark) number() int     { return int(m & (1<<numberBits - 1)) }
-func (m mark) time() time.Time { return time.Unix(int64(m>>numberBits), 0) }
-
-func (m mark) err() error {
-	if n := m.number(); n >= int(errEnd) {
-		return reasons[n]
+func reasonOf(number int) error {
+	if number >= int(errEnd) {
+		return reasons[number]
 	}
-	return Error(m.number())
+	return Error(number)
 }
 
 // Stats returns the counts of now.
@@ -79,18 +47,7 @@ func (c *Counters) Stats() Stats {
 	for i := range c.verdicts {
 		s.verdicts[i] = c.verdicts[i].Load()
 	}
-	last := mark(c.last.Load())
-	if last == 0 {
-		return s
-	}
-	s.last = LastRefusal{Err: last.err(), At: last.time()}
-	if c.accepted.Load() == s.verdicts[0] {
-		s.last.OnlyRefusalsSince = mark(c.only.Load()).time()
-		s.last.SameReasonSince = s.last.At
-		if same := mark(c.same.Load()); same.number() == last.number() {
-			s.last.SameReasonSince = same.time()
-		}
-	}
+	s.last = c.trail.read(s.verdicts[0], reasonOf)
 	return s
 }
 
@@ -144,4 +101,57 @@ type LastRefusal struct {
 	// reasons, since something was accepted last. It is zero where something was
 	// accepted since.
 	OnlyRefusalsSince time.Time
+}
+
+// A trail remembers the last refusal, the first in the row that it ends, of all for
+// one reason, and the first since something was accepted. Only refusals write it, and
+// who accepts is not slowed down.
+type trail struct {
+	last, same, only atomic.Uint64 // marks
+	accepted         atomic.Uint64 // how many there were when only began
+}
+
+// A mark is a second and the number of a reason, which is not 0.
+type mark uint64
+
+const numberBits = 16
+
+func makeMark(number int, now int64) mark { return mark(max(now, 0))<<numberBits | mark(number) }
+
+func (m mark) number() int     { return int(m & (1<<numberBits - 1)) }
+func (m mark) time() time.Time { return time.Unix(int64(m>>numberBits), 0) }
+
+// refuse notes a refusal, behind so many acceptances.
+func (t *trail) refuse(m mark, accepted uint64) {
+	begun := t.only.Load() != 0 && t.accepted.Load() == accepted
+	switch before := mark(t.last.Load()); {
+	case !begun:
+		t.accepted.Store(accepted)
+		t.only.Store(uint64(m))
+		t.same.Store(uint64(m))
+		t.last.Store(uint64(m))
+	case before == m: // as most are in a flood: nothing to write
+	default:
+		if before.number() != m.number() {
+			t.same.Store(uint64(m))
+		}
+		t.last.Store(uint64(m))
+	}
+}
+
+// read returns the last refusal, as seen after so many acceptances.
+func (t *trail) read(accepted uint64, reason func(number int) error) (l LastRefusal) {
+	last := mark(t.last.Load())
+	if last == 0 {
+		return l
+	}
+	l.Err, l.At = reason(last.number()), last.time()
+	if t.accepted.Load() == accepted {
+		l.OnlyRefusalsSince = mark(t.only.Load()).time()
+		l.SameReasonSince = l.At
+		if same := mark(t.same.Load()); same.number() == last.number() {
+			l.SameReasonSince = same.time()
+		}
+	}
+	return l
 }

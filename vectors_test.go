@@ -70,6 +70,7 @@ func runTicketVector(t *testing.T, v vectorFile) {
 		Keys:          mustKeyring(t, v.one(t, "keyring")),
 		Replay:        guard,
 		Audiences:     v["audience"],
+		SoleAudience:  string(v.bytes("sole-audience")),
 		Issuers:       v["issuer"],
 		RequireScopes: v["require-scope"],
 		MaxTTL:        v.seconds(t, "max-ttl"),
@@ -246,7 +247,7 @@ type vectorFile map[string][]string
 
 // vectorNames are the names that a file may have; true where one may come again.
 var vectorNames = map[string]bool{
-	"kind": false, "comment": false, "keyring": false, "now": false, "leeway": false, "max-ttl": false, "max-len": false, "audience": true, "issuer": true, "require-scope": true,
+	"kind": false, "comment": false, "keyring": false, "now": false, "leeway": false, "max-ttl": false, "max-len": false, "audience": true, "sole-audience": false, "issuer": true, "require-scope": true,
 	"origin": false, "path": false, "ip": false, "header": false, "payload": false, "ticket": false, "expect": false, "identity": false,
 	"keyring-pad": false, "replacement": false, "fault": false, "key": false, "ttl": false, "kid": false,
 }

@@ -31,6 +31,12 @@ type VerifierConfig struct {
 	// here, a ticket that names any is refused.
 	Audiences []string
 
+	// SoleAudience is what this verifier is and no other one. A ticket must name it in
+	// aud, and nothing beside it, so that no other node takes the ticket too: single use
+	// over many nodes without a store, where the minter picks the node. Give it in place
+	// of Audiences.
+	SoleAudience string
+
 	// Issuers that are trusted. With some here, a ticket must name one of them.
 	Issuers []string
 
@@ -79,6 +85,7 @@ type Verifier struct {
 	keys           *keyringState
 	replay         ReplayGuard
 	audiences      []string
+	sole           bool // audiences is one, and a ticket may name no other beside it
 	issuers        []string
 	scopes         []string
 	maxTTL, leeway int64
@@ -109,6 +116,12 @@ func NewVerifier(config VerifierConfig) (*Verifier, error) {
 	}
 	if slices.Contains(config.Audiences, "") {
 		f.addf("Audiences holds an empty string; take it out")
+	}
+	if config.SoleAudience != "" {
+		if len(config.Audiences) > 0 {
+			f.addf("both Audiences and SoleAudience are given; give one of them")
+		}
+		v.audiences, v.sole = []string{config.SoleAudience}, true
 	}
 	if slices.Contains(config.Issuers, "") {
 		f.addf("Issuers holds an empty string; take it out")
@@ -377,6 +390,10 @@ func (v *Verifier) addressed(t *Ticket) bool {
 			return false
 		}
 		if contains(v.audiences, audience) {
+			if v.sole {
+				_, _, more := t.set.NextAudience(t.buf[:], next)
+				return at == 0 && !more
+			}
 			return true
 		}
 		at = next
@@ -390,6 +407,8 @@ func (v *Verifier) misaddressed(t *Ticket) error {
 		return errAnyAudience
 	case t.set.Has&claims.Audience == 0:
 		return errNoAudience
+	case v.sole:
+		return errNotSoleAudience
 	}
 	return errOtherAudience
 }

@@ -355,6 +355,9 @@ func TestVerifierConfigReportsEveryFault(t *testing.T) {
 	if _, err := NewVerifier(VerifierConfig{Keys: testKeyring(t), Replay: (*ReplayCache)(nil)}); err == nil || !strings.Contains(err.Error(), "Replay is nil") {
 		t.Errorf("the ReplayCache of a failed NewReplayCache: %v", err)
 	}
+	if _, err := NewVerifier(VerifierConfig{Keys: testKeyring(t), Replay: DangerouslyAllowReplay, Audiences: []string{"a"}, SoleAudience: "b"}); err == nil || !strings.Contains(err.Error(), "both Audiences and SoleAudience") {
+		t.Errorf("Audiences beside SoleAudience: %v", err)
+	}
 	for name, change := range map[string]func(*VerifierConfig){
 		"MaxTTL": func(c *VerifierConfig) { c.MaxTTL = 61 * time.Second },
 		"Leeway": func(c *VerifierConfig) { c.Leeway = 3 * time.Second },
@@ -525,4 +528,54 @@ func resign(text string) string {
 	h := hmac.New(sha256.New, []byte(testSecret))
 	h.Write([]byte(text))
 	return text + "." + base64.RawURLEncoding.EncodeToString(h.Sum(nil))
+}
+
+// What the caller does with its lists afterwards does not change the Verifier.
+func TestVerifierOwnsItsLists(t *testing.T) {
+	audiences, issuers, scopes := []string{"z", "b\n"}, []string{"mint"}, []string{"read"}
+	v := testVerifier(t, func(c *VerifierConfig) { c.Audiences, c.Issuers, c.RequireScopes = audiences, issuers, scopes })
+	for _, list := range [][]string{audiences, issuers, scopes} {
+		for i := range list {
+			list[i] = "changed"
+		}
+	}
+	var ticket Ticket
+	if err := v.PeekAt(testNow, fullRequest(forge(testHeader, fullPayload)), &ticket); err != nil {
+		t.Error(err)
+	}
+}
+
+// A view that is appended to must not write into what stands behind it.
+func TestViewsHaveNoRoom(t *testing.T) {
+	v := testVerifier(t, fullConfig)
+	var ticket Ticket
+	if err := v.PeekAt(testNow, fullRequest(forge(testHeader, fullPayload)), &ticket); err != nil {
+		t.Fatal(err)
+	}
+	views := map[string][]byte{"KeyID": ticket.KeyID(), "ID": ticket.ID(), "Subject": ticket.Subject(), "Issuer": ticket.Issuer(), "Scope": ticket.Scope(),
+		"SessionID": ticket.SessionID(), "Origin": ticket.Origin(), "Path": ticket.Path(), "Payload": ticket.Payload()}
+	for a := range ticket.Audiences() {
+		views["audience "+string(a)] = a
+	}
+	for _, name := range []string{"room", "n"} {
+		views["claim "+name], _ = ticket.Claim(name)
+	}
+	for name, view := range views {
+		if len(view) == 0 || cap(view) != len(view) {
+			t.Errorf("%s has %d bytes and room for %d", name, len(view), cap(view))
+		}
+	}
+}
+
+// Every pair of bytes behind a % is what net/url says.
+func TestPercentByteAgainstReference(t *testing.T) {
+	for a := range 256 {
+		for b := range 256 {
+			escape := []byte{'%', byte(a), byte(b)}
+			want, err := url.PathUnescape(string(escape))
+			if got, ok := percentByte(escape); ok != (err == nil) || ok && string([]byte{got}) != want {
+				t.Fatalf("percentByte(%q) = %q, %v; net/url says %q, %v", escape, got, ok, want, err)
+			}
+		}
+	}
 }

@@ -2,7 +2,8 @@ package etcdguard
 
 import (
 	"context"
-	"fmt"
+	"encoding/json"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -62,33 +63,38 @@ var mutants = []struct {
 		"context.WithTimeout(g.ctx, g.timeout)", "context.WithTimeout(g.ctx, time.Minute)"},
 }
 
+// TestMutantsFit makes sure that every row still fits the code.
+func TestMutantsFit(t *testing.T) {
+	for _, m := range mutants {
+		text, err := os.ReadFile(m.file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := strings.Count(string(text), m.old); n != 1 {
+			t.Errorf("%s: %s has %q %d times, want once", m.name, m.file, m.old, n)
+		}
+	}
+}
+
 func TestMutants(t *testing.T) {
 	slow(t)
 	installed(t)
 	for _, m := range mutants {
 		t.Run(m.name, func(t *testing.T) {
 			t.Parallel()
-			dir := copyModule(t)
-			file := filepath.Join(dir, m.file)
-			text, err := os.ReadFile(file)
+			text, err := os.ReadFile(m.file)
 			if err != nil {
 				t.Fatal(err)
-			}
-			if n := strings.Count(string(text), m.old); n != 1 {
-				t.Fatalf("%s has %q %d times, want once: bring the mutant up to date", m.file, m.old, n)
 			}
 			broken := strings.Replace(string(text), m.old, m.new, 1)
 			if strings.Contains(m.new, "time.") && !strings.Contains(broken, "\t\"time\"\n") {
 				broken = strings.Replace(broken, "import (\n", "import (\n\t\"time\"\n", 1)
 			}
-			if err := os.WriteFile(file, []byte(broken), 0o644); err != nil {
-				t.Fatal(err)
-			}
+			overlay := plant(t, m.file, broken)
 			ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 			defer cancel()
-			command := exec.CommandContext(ctx, "go", "test", "-count=1", "-v", "-timeout=2m", "-run", "^"+m.test+"$", ".")
-			command.Dir = dir
-			command.Env = append(os.Environ(), "GOWORK=off", "WSTICKET_SLOW=1")
+			command := exec.CommandContext(ctx, "go", "test", "-overlay", overlay, "-count=1", "-v", "-timeout=2m", "-run", "^"+m.test+"$", ".")
+			command.Env = append(os.Environ(), "WSTICKET_SLOW=1")
 			out, err := command.CombinedOutput()
 			switch {
 			case err == nil:
@@ -107,31 +113,22 @@ func TestMutants(t *testing.T) {
 	}
 }
 
-// copyModule copies this module to where it can be broken.
-func copyModule(t *testing.T) string {
+// plant has the compiler read other text in place of a file. It returns the overlay
+// that says so.
+func plant(t *testing.T, name, text string) string {
 	t.Helper()
 	dir := t.TempDir()
-	for _, pattern := range []string{"*.go", "go.mod", "go.sum"} {
-		files, err := filepath.Glob(pattern)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, name := range files {
-			content, err := os.ReadFile(name)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if name == "go.mod" {
-				root, err := filepath.Abs("..")
-				if err != nil {
-					t.Fatal(err)
-				}
-				content = []byte(strings.Replace(string(content), "=> ../", fmt.Sprintf("=> %q", root), 1))
-			}
-			if err := os.WriteFile(filepath.Join(dir, name), content, 0o644); err != nil {
-				t.Fatal(err)
-			}
-		}
+	path, err := filepath.Abs(name)
+	if err != nil {
+		t.Fatal(err)
 	}
-	return dir
+	broken, overlay := filepath.Join(dir, name), filepath.Join(dir, "overlay.json")
+	content, err := json.Marshal(map[string]map[string]string{"Replace": {path: broken}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(os.WriteFile(broken, []byte(text), 0o600), os.WriteFile(overlay, content, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	return overlay
 }

@@ -115,16 +115,11 @@ func (g *Gateway) newMint(c *Config, out *compiled, signer *wsticket.Signer) (*w
 			if ok {
 				return nil
 			}
-			return tooMany{wait}
+			return wsticket.TooManyRequests(wait)
 		},
 		OnError: func(r *http.Request, err error) { g.log.mint(r, err) },
 	})
 }
-
-// tooMany says no to who mints too often.
-type tooMany struct{ wait time.Duration }
-
-func (e tooMany) Error() string { return fmt.Sprintf("too many tickets: wait %v", e.wait) }
 
 // ServeHTTP answers one request: a handshake, a mint, a subrequest. All else is 404.
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {

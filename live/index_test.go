@@ -11,10 +11,10 @@ import (
 func newRand(seed uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, 1)) }
 
 func (r *Registry) put(c *Conn) {
-	leader, bucket := r.sessions.find(c.SessionID())
-	r.sessions.insert(c, leader, bucket)
-	leader, bucket = r.subjects.find(c.Subject())
-	r.subjects.insert(c, leader, bucket)
+	leader, h := r.sessions.find(c.SessionID())
+	r.sessions.insert(c, leader, h)
+	leader, h = r.subjects.find(c.Subject())
+	r.subjects.insert(c, leader, h)
 	r.wheel.insert(time.Now(), c, r.base)
 }
 
@@ -85,14 +85,21 @@ func checkIndexes(t *testing.T, r *Registry, all []*Conn) {
 				t.Fatalf("%d in the group, %d counted, want %d", got, size(leader), len(group))
 			}
 		}
-		chains := 0
+		leaders := 0
 		for n := range index.buckets {
-			for c := *index.bucket(n); c != nil; c = c.by[index.index].chain {
-				chains++
+			for b := index.bucket(n); b != nil; b = b.more {
+				for _, c := range b.leaders {
+					if c != nil {
+						leaders++
+					}
+				}
+				if b.more != nil && b.more.leaders == [bucketLen]*Conn{} {
+					t.Fatal("an empty bucket is kept")
+				}
 			}
 		}
-		if chains != len(want) {
-			t.Fatalf("%d leaders, want %d", chains, len(want))
+		if leaders != len(want) {
+			t.Fatalf("%d leaders, want %d", leaders, len(want))
 		}
 	}
 	in := 0

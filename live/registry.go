@@ -204,20 +204,20 @@ func (r *Registry) add(t *wsticket.Ticket, close func(Cause), flags uint16) (*Co
 
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	leader, bucket := r.subjects.find(c.Subject())
+	leader, h := r.subjects.find(c.Subject())
 	if err := r.admit(now, t, leader, c.Subject(), c.SessionID()); err != nil {
 		r.stats.refuse(err)
 		return nil, err
 	}
 	if c.Subject() != "" {
-		r.subjects.insert(c, leader, bucket)
+		r.subjects.insert(c, leader, h)
 	}
 	if c.SessionID() != "" {
-		first, bucket := r.sessions.find(c.SessionID())
+		first, h := r.sessions.find(c.SessionID())
 		if first != nil && first.text == c.text {
 			c.text = first.text // a session has one connection for each tab
 		}
-		r.sessions.insert(c, first, bucket)
+		r.sessions.insert(c, first, h)
 	}
 	c.place |= r.young
 	r.wheel.insert(now, c, r.base)

@@ -3,32 +3,42 @@ package live
 import "math/bits"
 
 // A Registry finds connections by session and by subject in two tables of the same
-// kind, which run through the connections themselves: a Conn has a link for each.
+// kind. A table leads to the first connection of a group, those of one key; the others
+// are linked to it.
 const (
 	ofSession = iota
 	ofSubject
 )
 
-type link struct {
-	chain      *Conn // of a leader: the next leader in its bucket
-	next, prev *Conn // in the group: those of one key; its leader has no prev
-}
+type link struct{ next, prev *Conn } // in the group; its leader has no prev
 
-// A table is a hash table of groups, with one bucket for each group. It grows by a
-// bucket at a time (linear hashing: Litwin, 1980), so no insertion pays for the
-// growth of a million. It never shrinks.
+// A table is a hash table of groups. What makes it slow is memory that is not in the
+// cache, so a bucket is one line of it, with a byte of each hash: to see that there is
+// no group of that key, or that it is this one, takes one line most of the time.
+//
+// It grows by one bucket at a time (linear hashing: Litwin, 1980), so no insertion
+// pays for the growth of a million. It never shrinks.
 type table struct {
 	index    int
-	segments [][]*Conn // of segmentLen buckets
-	buckets  uint64    // in use
+	segments [][]bucket
+	buckets  uint64 // in use
 	groups   uint64
 }
 
-const segmentLen = 1 << 10
+type bucket struct {
+	tags    [bucketLen]uint8
+	leaders [bucketLen]*Conn // nil where there is none
+	more    *bucket          // where they are too many
+}
+
+const (
+	bucketLen  = 6
+	segmentLen = 64
+)
 
 func (t *table) init(index int) {
 	t.index = index
-	t.segments = [][]*Conn{make([]*Conn, segmentLen)}
+	t.segments = [][]bucket{make([]bucket, segmentLen)}
 	t.buckets = segmentLen
 }
 
@@ -39,11 +49,11 @@ func (t *table) key(c *Conn) string {
 	return c.Subject()
 }
 
-func (t *table) bucket(n uint64) **Conn { return &t.segments[n/segmentLen][n%segmentLen] }
+func (t *table) bucket(n uint64) *bucket { return &t.segments[n/segmentLen][n%segmentLen] }
 
-// place is the bucket of a hash. round is the greatest power of two that is not above
-// the number of buckets; those from round on have been split from those below.
-func (t *table) place(h uint64) **Conn {
+// place is the bucket of a hash: buckets from the round on have been split from those
+// below.
+func (t *table) place(h uint64) *bucket {
 	round := t.round()
 	n := h & (2*round - 1)
 	if n >= t.buckets {
@@ -52,34 +62,58 @@ func (t *table) place(h uint64) **Conn {
 	return t.bucket(n)
 }
 
-// find returns the leader of a group, or nil, and the bucket in which it would be.
-func (t *table) find(key string) (leader *Conn, bucket **Conn) {
-	bucket = t.place(hash(key))
-	for leader = *bucket; leader != nil && t.key(leader) != key; {
-		leader = leader.by[t.index].chain
+// round is the greatest power of two that is not above the number of buckets.
+func (t *table) round() uint64 { return 1 << (bits.Len64(t.buckets) - 1) }
+
+func tagOf(h uint64) uint8 { return uint8(h >> 56) }
+
+// find returns the leader of a group, or nil, and the hash of its key.
+func (t *table) find(key string) (leader *Conn, h uint64) {
+	h = hash(key)
+	for b := t.place(h); b != nil; b = b.more {
+		for i, tag := range b.tags {
+			if c := b.leaders[i]; tag == tagOf(h) && c != nil && t.key(c) == key {
+				return c, h
+			}
+		}
 	}
-	return leader, bucket
+	return nil, h
 }
 
 // insert puts c into the group that find found for its key, behind the leader, or makes
 // it the leader of a new one.
-func (t *table) insert(c, leader *Conn, bucket **Conn) {
-	own := &c.by[t.index]
-	if leader != nil {
-		first := &leader.by[t.index]
-		own.prev, own.next = leader, first.next
-		if own.next != nil {
-			own.next.by[t.index].prev = c
+func (t *table) insert(c, leader *Conn, h uint64) {
+	if leader == nil {
+		t.counted(c, 1)
+		t.lead(c, h)
+		if t.groups++; t.groups > t.buckets*7/2 {
+			t.grow()
 		}
-		first.next = c
-		t.counted(leader, 1)
 		return
 	}
-	own.chain = *bucket
-	*bucket = c
-	t.counted(c, 1)
-	if t.groups++; t.groups > t.buckets {
-		t.grow()
+	own, first := &c.by[t.index], &leader.by[t.index]
+	own.prev, own.next = leader, first.next
+	if own.next != nil {
+		own.next.by[t.index].prev = c
+	}
+	first.next = c
+	t.counted(leader, 1)
+}
+
+// lead puts c into its bucket.
+func (t *table) lead(c *Conn, h uint64) {
+	b := t.place(h)
+	for {
+		for i, other := range b.leaders {
+			if other == nil {
+				b.leaders[i], b.tags[i] = c, tagOf(h)
+				return
+			}
+		}
+		if b.more == nil {
+			b.more = new(bucket)
+		}
+		b = b.more
 	}
 }
 
@@ -91,18 +125,13 @@ func (t *table) remove(c *Conn) {
 	}
 	switch {
 	case own.prev == nil:
-		at := t.place(hash(t.key(c)))
-		for *at != c {
-			at = &(*at).by[t.index].chain
-		}
-		if second := own.next; second != nil {
-			second.by[t.index].chain = own.chain
-			t.counted(second, int(c.group)-1)
-			*at = second
-		} else {
-			*at = own.chain
+		second := own.next
+		if second == nil {
 			t.groups--
+		} else {
+			t.counted(second, int(c.group)-1)
 		}
+		t.replace(c, second)
 	case t.index == ofSubject:
 		leader, _ := t.find(t.key(c))
 		t.counted(leader, -1)
@@ -111,6 +140,22 @@ func (t *table) remove(c *Conn) {
 		own.prev.by[t.index].next = own.next
 	}
 	*own = link{}
+}
+
+// replace puts another leader of the same key, or none, into the place of one.
+func (t *table) replace(old, other *Conn) {
+	var before *bucket
+	for b := t.place(hash(t.key(old))); ; before, b = b, b.more {
+		for i, c := range b.leaders {
+			if c == old {
+				b.leaders[i] = other
+				if before != nil && b.leaders == [bucketLen]*Conn{} {
+					before.more = b.more
+				}
+				return
+			}
+		}
+	}
 }
 
 func (t *table) counted(leader *Conn, n int) {
@@ -130,19 +175,17 @@ func size(leader *Conn) int {
 // grow adds one bucket and splits another one for it.
 func (t *table) grow() {
 	if t.buckets%segmentLen == 0 {
-		t.segments = append(t.segments, make([]*Conn, segmentLen))
+		t.segments = append(t.segments, make([]bucket, segmentLen))
 	}
-	from := t.bucket(t.buckets - t.round())
+	b := t.bucket(t.buckets - t.round())
 	t.buckets++
-	chain := *from
-	*from = nil
-	for chain != nil {
-		c := chain
-		chain = c.by[t.index].chain
-		to := t.place(hash(t.key(c)))
-		c.by[t.index].chain = *to
-		*to = c
+	split := *b
+	*b = bucket{}
+	for b := &split; b != nil; b = b.more {
+		for _, c := range b.leaders {
+			if c != nil {
+				t.lead(c, hash(t.key(c)))
+			}
+		}
 	}
 }
-
-func (t *table) round() uint64 { return 1 << (bits.Len64(t.buckets) - 1) }

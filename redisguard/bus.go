@@ -237,7 +237,7 @@ func (r *reader) step(ctx context.Context) error {
 // see holds what the stream is against what it was.
 func (r *reader) see(s streamState) {
 	switch {
-	case !r.begun || s.since != r.since || s.last.less(r.told):
+	case !r.begun || s.since != r.since || s.last.less(r.told) || s.added < r.count:
 		// The first look, or another stream than the one that was read so far.
 		from := time.UnixMilli(s.now).Add(-r.back)
 		start, changed := streamID{ms: uint64(max(from.UnixMilli(), 0))}, r.begun

@@ -6,15 +6,10 @@ local honest = false
 for i = 4, #ARGV, 4 do
   honest = honest or near(tonumber(ARGV[i]))
 end
-if lost then
-  if honest then
-    begin()
-  else
-    since = 0 -- the record is not about what this store holds
-  end
-elseif now > seen + 2000 then
-  seen = now
-  save()
+if lost and honest then
+  begin()
+elseif lost then
+  since = 0 -- the record is not about what this store holds
 end
 
 local verdicts, trouble = {}, ''

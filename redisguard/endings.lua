@@ -2,15 +2,10 @@
 -- A look at the stream of endings, which is KEYS[2]. ARGV[4] is the node's time. The
 -- answer: since, now, the last id ever, the first that is there, how many are there
 -- and how many there ever were.
-if lost then
-  if near(tonumber(ARGV[4])) then
-    begin()
-  else
-    since = 0 -- the record is not about what this store holds
-  end
-elseif now > seen + 500 then
-  seen = now
-  save()
+if lost and near(tonumber(ARGV[4])) then
+  begin()
+elseif lost then
+  since = 0 -- the record is not about what this store holds
 end
 local last, first, length, added = '0-0', '0-0', 0, 0
 if redis.call('EXISTS', KEYS[2]) == 1 then

@@ -13,7 +13,7 @@ import (
 
 // shortest are the shortest times that a guard takes: it is ready 3 s after a loss.
 func shortest(url string) Config {
-	return Config{URL: url, MaxTTL: 30 * time.Second, Leeway: wsticket.NoLeeway, MaxSkew: time.Second}
+	return Config{URL: url, MaxTTL: 30 * time.Second, Leeway: wsticket.NoLeeway, MaxSkew: time.Second, Timeout: time.Second}
 }
 
 const backSoon = 10 * time.Second
@@ -103,6 +103,7 @@ func copyTree(tb testing.TB, from, to string) {
 // It has the epoch of the old primary.
 func TestReplicaTakesOver(t *testing.T) {
 	t.Parallel()
+	slow(t)
 	first, second := startServer(t), startServer(t)
 	second.replicate(first) // the first replica of a primary makes it begin a new history
 	remember(t, first)
@@ -120,6 +121,7 @@ func TestReplicaTakesOver(t *testing.T) {
 // none of the claims of the second. A node that was at the second tells it.
 func TestFailback(t *testing.T) {
 	t.Parallel()
+	slow(t)
 	first, second := startServer(t), startServer(t)
 	second.replicate(first) // the first replica of a primary makes it begin a new history
 	remember(t, first)
@@ -149,6 +151,7 @@ func TestFailback(t *testing.T) {
 // the second wrote. Its process and its data are as they were; its history is not.
 func TestPromotedTwice(t *testing.T) {
 	t.Parallel()
+	slow(t)
 	first, second := startServer(t), startServer(t)
 	second.replicate(first) // the first replica of a primary makes it begin a new history
 	remember(t, first)

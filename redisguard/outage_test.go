@@ -198,6 +198,7 @@ func TestOutOfMemory(t *testing.T) {
 // A password that is wrong, from the beginning and later.
 func TestWrongPassword(t *testing.T) {
 	t.Parallel()
+	slow(t)
 	const secret, other = "open sesame", "changed in haste"
 	s := startServer(t, "--requirepass", secret)
 	at := strings.TrimPrefix(s.url(), "redis://")
@@ -234,6 +235,7 @@ func TestWrongPassword(t *testing.T) {
 // A store that may evict is not taken, and one that begins to is noticed.
 func TestEviction(t *testing.T) {
 	t.Parallel()
+	slow(t)
 	s := startServer(t)
 	for _, policy := range []string{"allkeys-lru", "allkeys-lfu", "allkeys-random", "volatile-lru", "volatile-lfu", "volatile-random", "volatile-ttl"} {
 		s.must("CONFIG", "SET", "maxmemory-policy", policy)

@@ -72,7 +72,9 @@ func do(ctx context.Context, client rueidis.Client, wait int, call rueidis.Compl
 // doAndWait sends the call and a WAIT behind it on one connection.
 func doAndWait(ctx context.Context, client rueidis.Client, wait int, call rueidis.Completed) []rueidis.RedisResult {
 	deadline, _ := ctx.Deadline()
-	waitCall := client.B().Wait().Numreplicas(int64(wait)).Timeout(max(1, time.Until(deadline).Milliseconds())).Build()
+	// A little less, so that its answer comes in time when it is no.
+	waitFor := max(1, time.Until(deadline).Milliseconds()*2/3)
+	waitCall := client.B().Wait().Numreplicas(int64(wait)).Timeout(waitFor).Build()
 	if client.Mode() != rueidis.ClientModeCluster {
 		return client.DoMulti(ctx, call, waitCall) // WAIT makes it one of a pool of connections
 	}

@@ -61,3 +61,14 @@ end
 local function near(at)
   return now >= (at - skew) * 1000 and now < (at + 1 + skew) * 1000
 end
+
+-- The store is asked for evictions at most every 10 ms: that costs as much as ten
+-- claims. For as long is unknown, too, how far its clock has come.
+if not lost and now > seen + 10 then
+  if evictions() ~= evicted then
+    lost = 'eviction' -- or somebody reset the count
+  else
+    seen = now
+    save()
+  end
+end

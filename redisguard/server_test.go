@@ -50,6 +50,7 @@ type server struct {
 	port    int
 	dir     string
 	args    []string
+	bare    bool // the program gets no arguments but its own
 
 	mu  sync.Mutex
 	cmd *exec.Cmd
@@ -89,6 +90,9 @@ func (s *server) launch(args ...string) {
 	all := append(s.program[1:len(s.program):len(s.program)], "--port", strconv.Itoa(s.port), "--dir", s.dir, "--bind", "127.0.0.1",
 		"--save", "", "--enable-debug-command", "yes", "--repl-diskless-sync-delay", "0", "--daemonize", "no")
 	all = append(append(all, s.args...), args...)
+	if s.bare {
+		all = s.program[1:]
+	}
 	cmd := exec.Command(s.program[0], all...)
 	cmd.Stdout, cmd.Stderr = &s.log, &s.log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: unix.SIGKILL}
@@ -150,10 +154,12 @@ func (s *server) must(args ...string) string {
 
 func (s *server) do(args ...string) (string, error) { return command(s.addr(), args...) }
 
-// info returns one field of INFO.
-func (s *server) info(section, field string) string {
-	s.tb.Helper()
-	for _, line := range strings.Split(s.must("INFO", section), "\r\n") {
+// info returns one field of INFO, or "" where there is no answer.
+func (s *server) info(section, field string) string { return s.field(field, "INFO", section) }
+
+func (s *server) field(field string, args ...string) string {
+	text, _ := s.do(args...)
+	for _, line := range strings.Split(text, "\r\n") {
 		if value, ok := strings.CutPrefix(line, field+":"); ok {
 			return value
 		}

@@ -1,5 +1,6 @@
 // Command nethttp is a WebSocket server on net/http: a Gate lets in who brings a
-// ticket, and the handler behind it echoes what they say.
+// ticket, and the handler behind it echoes what they say for as long as their session
+// lasts.
 //
 //	wsticket keys generate > keys.json
 //	nethttp -keys keys.json -origin https://app.example
@@ -8,113 +9,60 @@ package main
 import (
 	"context"
 	"errors"
-	"flag"
-	"fmt"
-	"io"
 	"log"
-	"net"
 	"net/http"
-	"os/signal"
-	"syscall"
 	"time"
 
 	"github.com/gobwas/ws"
-	"github.com/gobwas/ws/wsutil"
 
 	"github.com/wsticket/wsticket"
+	"github.com/wsticket/wsticket/examples/internal/setup"
 )
 
-func main() {
-	addr := flag.String("addr", "127.0.0.1:8080", "listen on `ADDRESS`")
-	keys := flag.String("keys", "keys.json", "read the keyring from `FILE`")
-	var origins []string
-	flag.Func("origin", "let pages of `ORIGIN` connect, such as https://app.example; repeatable; none means the host's own", func(o string) error {
-		origins = append(origins, o)
-		return nil
-	})
-	flag.Parse()
-	log.SetFlags(0)
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	defer stop()
-	if err := run(ctx, *addr, *keys, origins); err != nil {
-		log.Fatal(err)
-	}
-}
+func main() { setup.Main(run) }
 
 var protocols = []string{"app.v1"}
 
-func run(ctx context.Context, addr, keyfile string, origins []string) error {
-	keys, err := wsticket.LoadKeyring(keyfile)
-	if err != nil {
-		return err
-	}
-	cache, err := wsticket.NewReplayCache(wsticket.ReplayConfig{PeakPerSecond: 1000})
-	if err != nil {
-		return err
-	}
-	verifier, err := wsticket.NewVerifier(wsticket.VerifierConfig{Keys: keys, Replay: cache})
-	if err != nil {
-		return err
-	}
+func run(ctx context.Context, s *setup.Server) error {
 	gate, err := wsticket.NewGate(wsticket.GateConfig{
-		Verifier:  verifier,
-		Origins:   origins,
+		Verifier:  s.Verifier,
+		Origins:   s.Origins,
 		Protocols: protocols,
+		// Who has too many connections, or whose session has ended, keeps the ticket.
+		Authorize: func(_ *http.Request, t *wsticket.Ticket) error { return s.Connections.Admit(t) },
 		OnRefuse:  func(_ *http.Request, r wsticket.Refusal) { log.Printf("refused %v: %v", r.Remote, r.Err) },
 	})
 	if err != nil {
 		return err
 	}
 	mux := http.NewServeMux()
-	mux.Handle("/ws", gate.Wrap(http.HandlerFunc(echo)))
-	server := &http.Server{
-		Handler:           mux,
-		ReadHeaderTimeout: 5 * time.Second,
-		BaseContext:       func(net.Listener) context.Context { return ctx },
-	}
-	listener, err := net.Listen("tcp", addr)
-	if err != nil {
+	mux.Handle("/ws", gate.Wrap(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { echo(s, w, r) })))
+	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
+	// Connections that were upgraded are none of the server's any more: they are those
+	// of the registry, which setup.Main shuts down.
+	stopped := make(chan error, 1)
+	context.AfterFunc(ctx, func() { stopped <- server.Shutdown(context.Background()) })
+	if err := server.Serve(s.Listener); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
-	log.Printf("accepting on %v", listener.Addr())
-	// Until then every ticket might be one that was used before a restart.
-	defer time.AfterFunc(time.Until(cache.ReadyAt()), func() { fmt.Println("listening") }).Stop()
-	defer context.AfterFunc(ctx, func() { server.Shutdown(context.Background()) })()
-	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
-		return err
-	}
-	return nil
+	return <-stopped
 }
 
 var upgrader = ws.HTTPUpgrader{Protocol: ws.SelectFromSlice(protocols)}
 
-func echo(w http.ResponseWriter, r *http.Request) {
+func echo(s *setup.Server, w http.ResponseWriter, r *http.Request) {
 	ticket, _ := wsticket.TicketFrom(r.Context())
 	conn, buffered, _, err := upgrader.Upgrade(r, w)
+	if conn != nil { // also with an error, where it came after the hijacking
+		defer conn.Close()
+	}
 	if err != nil {
 		return
 	}
-	defer conn.Close()
-	session, cancel := ticket.Context(r.Context()) // ends with session_exp, and with the server
-	defer cancel()
-	defer context.AfterFunc(session, func() { conn.SetReadDeadline(time.Unix(1, 0)) })()
-	// Frames that came together with the head are in the buffer.
-	client := struct {
-		io.Reader
-		io.Writer
-	}{buffered, conn}
-	for {
-		message, op, err := wsutil.ReadClientData(client)
-		if err != nil {
-			break
-		}
-		conn.SetWriteDeadline(time.Now().Add(10 * time.Second))
-		if wsutil.WriteServerMessage(conn, op, message) != nil {
-			return
-		}
+	socket, err := s.Connections.Socket(ticket, conn)
+	if err != nil {
+		return // the client has been told
 	}
-	if session.Err() != nil {
-		conn.SetWriteDeadline(time.Now().Add(time.Second))
-		ws.WriteFrame(conn, ws.NewCloseFrame(ws.NewCloseFrameBody(ws.StatusGoingAway, "the session has ended")))
-	}
+	defer socket.Close()
+	s.Echo(socket, buffered.Reader) // which may hold frames that came with the head
 }

@@ -311,10 +311,10 @@ func (s *Set) NextAudience(buf []byte, at int) (audience []byte, next int, ok bo
 	case s.Has&Audience == 0, at > 0 && at >= len(list):
 		return nil, 0, false
 	case !s.manyAudiences:
-		return list, len(list) + 1, at == 0
+		return list[:len(list):len(list)], len(list) + 1, at == 0
 	}
 	n := int(list[at])<<8 | int(list[at+1])
-	return list[at+2 : at+2+n], at + 2 + n, true
+	return list[at+2 : at+2+n : at+2+n], at + 2 + n, true
 }
 
 // Member returns the raw JSON value of a top-level member of payload, a payload
@@ -328,7 +328,7 @@ func Member(payload []byte, name string) ([]byte, bool) {
 		i = jsonscan.Space(payload, jsonscan.Space(payload, end)+1)
 		end = jsonscan.Value(payload, i, maxDepth)
 		if found {
-			return payload[i:end], true
+			return payload[i:end:end], true
 		}
 		i = jsonscan.Space(payload, end)
 	}

@@ -10,7 +10,7 @@ func (*noLock) Unlock() {}
 
 var _ = plant(part{
 	name: "cache",
-	keep: []string{"errors.go", "config.go", "replay*.go", "race_*_test.go"},
+	keep: []string{"errors.go", "config.go", "replay*.go", "race_*_test.go", "slow_test.go"},
 	mutants: []mutant{
 		// No ticket twice.
 		{name: "no lock of the part", test: "TestReplayOneOfMany", file: "replay_frames.go", race: true,
@@ -89,7 +89,7 @@ var _ = plant(part{
 		{name: "hint is not checked", test: "TestReplayFresh", file: "replay_frames.go",
 			old: "if f.slot.Load() != slot {\n\t\treturn nil", new: "if false {\n\t\treturn nil"},
 		{name: "lanes are not wiped", test: "TestReplayReuse", file: "replay_frames.go",
-			old: "clear(f.lanes[i*z.partLanes() : (i+1)*z.partLanes()])", new: ""},
+			old: "clear(f.lanesOf(z, i))", new: ""},
 		{name: "filter is not wiped", test: "TestReplayReuse", file: "replay_frames.go",
 			old: "p.filter.ClearAll()", new: ""},
 		{name: "two frames too few", test: "TestReplayEdges", file: "replay_sizing.go",

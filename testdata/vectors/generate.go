@@ -63,6 +63,7 @@ type vector struct {
 	leeway          int // 0 means 2, none means 0
 	maxTTL, maxLen  int
 	aud, iss, scope []string
+	sole            string
 
 	origin, path, ip string // of the handshake; empty: it has none
 
@@ -159,6 +160,7 @@ func (v vector) file() []byte {
 	f.line("max-ttl", fmt.Sprint(v.maxTTL))
 	f.line("max-len", fmt.Sprint(v.maxLen))
 	f.lines("audience", v.aud)
+	f.optional("sole-audience", v.sole)
 	f.lines("issuer", v.iss)
 	f.lines("require-scope", v.scope)
 	f.optional("origin", v.origin)
@@ -689,6 +691,23 @@ func audienceVectors() []vector {
 	a("null", "aud is a string or an array of strings; null is not the same as absent.", "malformed", chat, `null`)
 	a("unasked-null", "null is not the same as absent.", "malformed", nil, `null`)
 	a("object", "aud is a string or an array of strings.", "malformed", chat, `{"chat":true}`)
+	s := func(name, why, expect string, member string) {
+		v := vector{name: "aud-sole-" + name, why: why, sole: "node-1", expect: expect}
+		if member != "" {
+			v.payload = plus(`"aud":` + member)
+		}
+		vs = append(vs, v)
+	}
+	s("string", "aud is ours and nothing else.", "", `"node-1"`)
+	s("array-one", "An array of one is the same as the string.", "", `["node-1"]`)
+	s("escaped", "Values are unescaped before they are compared.", "", `"node\u002d1"`)
+	s("missing", "A verifier with a sole audience requires it.", "audience", "")
+	s("other", "Another node's ticket.", "audience", `"node-2"`)
+	s("array-first", "Ours is named, and another beside it, who would take the ticket too.", "audience", `["node-1","node-2"]`)
+	s("array-last", "Ours is named, and another beside it, who would take the ticket too.", "audience", `["node-2","node-1"]`)
+	s("array-twice", "Ours twice is not ours alone.", "audience", `["node-1","node-1"]`)
+	s("array-empty-string", "The empty audience beside ours is another.", "audience", `["node-1",""]`)
+	s("prefix", "A part of ours is not ours.", "audience", `"node-"`)
 	return vs
 }
 

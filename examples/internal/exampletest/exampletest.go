@@ -8,6 +8,7 @@ import (
 	"errors"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -34,12 +35,17 @@ func Main(m *testing.M, main func()) {
 	os.Exit(m.Run())
 }
 
-// gateway starts the program and returns its address once it says that it
-// listens.
-func gateway(t *testing.T, keyfile string) (addr string, process *exec.Cmd) {
-	t.Helper()
-	process = exec.Command(os.Args[0], "-addr", "127.0.0.1:0", "-keys", keyfile, "-origin", "https://a.example", "-origin", "https://b.example")
+func program(args ...string) *exec.Cmd {
+	process := exec.Command(os.Args[0], args...)
 	process.Env = append(os.Environ(), variable+"=1")
+	return process
+}
+
+// gateway starts the program and returns its addresses once it says that it
+// listens.
+func gateway(t *testing.T, keyfile string) (addr, admin string, process *exec.Cmd) {
+	t.Helper()
+	process = program("-addr", "127.0.0.1:0", "-admin", "127.0.0.1:0", "-idle", "2s", "-keys", keyfile, "-origin", "https://a.example", "-origin", "https://b.example")
 	stderr, err := process.StderrPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -53,10 +59,17 @@ func gateway(t *testing.T, keyfile string) (addr string, process *exec.Cmd) {
 	}
 	t.Cleanup(func() { process.Process.Kill() })
 	lines := bufio.NewScanner(stderr)
-	if !lines.Scan() || !strings.HasPrefix(lines.Text(), "accepting on ") {
-		t.Fatalf("it says %q", lines.Text())
+	said := func(prefix string) string {
+		rest, ok := "", lines.Scan()
+		if ok {
+			rest, ok = strings.CutPrefix(lines.Text(), prefix)
+		}
+		if !ok {
+			t.Fatalf("it says %q", lines.Text())
+		}
+		return rest
 	}
-	addr = strings.TrimPrefix(lines.Text(), "accepting on ")
+	admin, addr = said("admin on "), said("accepting on ")
 	go func() {
 		for lines.Scan() { // the refusals
 		}
@@ -70,7 +83,7 @@ func gateway(t *testing.T, keyfile string) (addr string, process *exec.Cmd) {
 	if !ready.Scan() || ready.Text() != "listening" {
 		t.Fatalf("it says %q", ready.Text())
 	}
-	return addr, process
+	return addr, admin, process
 }
 
 func keyring(t *testing.T) (file string, signer *wsticket.Signer) {
@@ -101,7 +114,7 @@ func keyring(t *testing.T) (file string, signer *wsticket.Signer) {
 // what the program does with used tickets, ended sessions and its own end.
 func Run(t *testing.T, path string, everyCarrier bool) {
 	file, signer := keyring(t)
-	addr, process := gateway(t, file)
+	addr, admin, process := gateway(t, file)
 	ticket := func(c wsticket.Claims) string {
 		c.Subject = "ada"
 		ticket, err := signer.Sign(&c)
@@ -157,38 +170,61 @@ func Run(t *testing.T, path string, everyCarrier bool) {
 		}
 	}
 
-	ends := time.Now().Add(2 * time.Second)
-	conn, _, err := dial("?ticket="+ticket(wsticket.Claims{SessionExpires: ends}), nil, nil)
-	if err != nil {
-		t.Fatal(err)
+	enter := func(c wsticket.Claims) net.Conn {
+		t.Helper()
+		conn, _, err := dial("?ticket="+ticket(c), nil, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		echoes("on entering", conn)
+		return conn
 	}
-	echoes("before session_exp", conn)
-	wantClosed(t, "session_exp", conn)
+	ends := time.Now().Add(2 * time.Second)
+	conn := enter(wsticket.Claims{SessionExpires: ends})
+	wantClosed(t, "session_exp", conn, 3000)
 	if early := time.Until(ends.Truncate(time.Second)); early > 0 {
 		t.Errorf("closed %v before session_exp", early)
 	}
 
-	conn, _, err = dial("?ticket="+ticket(wsticket.Claims{}), nil, nil)
-	if err != nil {
+	// A logout ends the session's connections, and refuses its unspent tickets.
+	conn, other := enter(wsticket.Claims{SessionID: "s"}), enter(wsticket.Claims{SessionID: "t"})
+	unspent := ticket(wsticket.Claims{SessionID: "s"})
+	if answer, err := http.PostForm("http://"+admin+"/close", url.Values{"sid": {"s"}}); err != nil || answer.StatusCode != 200 {
+		t.Fatal(answer, err)
+	}
+	wantClosed(t, "logout", conn, 3000)
+	var status ws.StatusError
+	if _, _, err := dial("?ticket="+unspent, nil, nil); !errors.As(err, &status) || status != 401 {
+		t.Errorf("an unspent ticket of a session that has ended: %v", err)
+	}
+	echoes("another session", other)
+
+	if err := wsutil.WriteClientText(other, make([]byte, 100<<10)); err != nil {
 		t.Fatal(err)
 	}
-	echoes("before SIGTERM", conn)
+	wantClosed(t, "a message of 100 KiB", other, ws.StatusMessageTooBig)
+	wantClosed(t, "saying nothing", enter(wsticket.Claims{}), ws.StatusGoingAway)
+
+	conn = enter(wsticket.Claims{})
 	if err := process.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	wantClosed(t, "SIGTERM", conn)
+	wantClosed(t, "SIGTERM", conn, ws.StatusGoingAway)
 	if err := process.Wait(); err != nil {
 		t.Errorf("it ends with %v", err)
 	}
+	if out, err := program("-keys", filepath.Join(t.TempDir(), "none")).CombinedOutput(); err == nil {
+		t.Errorf("it runs without a keyring: %s", out)
+	}
 }
 
-// wantClosed reads until the gateway says goodbye.
-func wantClosed(t *testing.T, name string, conn net.Conn) {
+// wantClosed reads until the gateway says goodbye, and does so too.
+func wantClosed(t *testing.T, name string, conn net.Conn, code ws.StatusCode) {
 	t.Helper()
 	defer conn.Close()
 	conn.SetReadDeadline(time.Now().Add(10 * time.Second))
 	var closed wsutil.ClosedError
-	if _, err := wsutil.ReadServerText(conn); !errors.As(err, &closed) || closed.Code != ws.StatusGoingAway {
-		t.Errorf("%s: %v", name, err)
+	if _, err := wsutil.ReadServerText(conn); !errors.As(err, &closed) || closed.Code != code {
+		t.Errorf("%s: %v, want %d", name, err, code)
 	}
 }

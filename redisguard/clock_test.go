@@ -1,0 +1,162 @@
+package redisguard
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/wsticket/wsticket"
+)
+
+// A clock is that of a server under libfaketime. It can be set while the server runs.
+type clock struct {
+	tb   testing.TB
+	file string
+}
+
+// startServerWithClock starts a server whose clock is off by what the file of the clock
+// says, such as "+30s".
+func startServerWithClock(tb testing.TB, offset string) (*server, *clock) {
+	tb.Helper()
+	need(tb, "faketime", "faketime")
+	libraries, _ := filepath.Glob("/usr/lib/*/faketime/libfaketime.so.1")
+	if len(libraries) == 0 {
+		tb.Fatal("faketime is installed and its library is not where Debian has it")
+	}
+	c := &clock{tb, filepath.Join(tb.TempDir(), "clock")}
+	c.set(offset)
+	// jemalloc asks for the time while faketime asks for memory, and both wait for ever;
+	// so glibc's allocator goes in front.
+	program := []string{need(tb, "env", "coreutils"), "LD_PRELOAD=libc_malloc_debug.so.0:" + libraries[0], "FAKETIME_TIMESTAMP_FILE=" + c.file,
+		"FAKETIME_NO_CACHE=1", "FAKETIME_DONT_FAKE_MONOTONIC=1", need(tb, "redis-server", "redis-server")}
+	return startOn(tb, program, freePort(tb)), c
+}
+
+func (c *clock) set(offset string) {
+	c.tb.Helper()
+	temporary := c.file + ".new"
+	if err := os.WriteFile(temporary, []byte(offset+"\n"), 0o600); err != nil {
+		c.tb.Fatal(err)
+	}
+	if err := os.Rename(temporary, c.file); err != nil {
+		c.tb.Fatal(err)
+	}
+}
+
+// A store whose clock is 30 s off is not taken, whichever way.
+func TestClockOffAtStart(t *testing.T) {
+	t.Parallel()
+	slow(t)
+	for offset, word := range map[string]string{"+30s": "ahead", "-30s": "behind"} {
+		s, c := startServerWithClock(t, offset)
+		if _, err := New(t.Context(), shortest(s.url())); err == nil || !strings.Contains(err.Error(), word) {
+			t.Errorf("%s: %v", offset, err)
+		}
+		if s.must("DBSIZE") != "0" {
+			t.Errorf("%s: an epoch was written by a clock that is off", offset)
+		}
+		c.set("+0s")
+		g := newGuardSoon(t, shortest(s.url()))
+		newAccount(t).acceptsAgain(backSoon, g)
+	}
+}
+
+// The store's clock goes 30 s ahead, so keys expire early, and comes back.
+func TestClockAheadAndBack(t *testing.T) {
+	t.Parallel()
+	slow(t)
+	s, c := startServerWithClock(t, "+0s")
+	remember(t, s)
+	nodes := newNodes(t, 2, shortest(s.url()))
+	a := newAccount(t)
+	used := a.mustAccept(40, 20, nodes...)
+	c.set("+30s")
+	within(t, backSoon, "the clock is noticed", func() bool {
+		_ = a.spend(nodes[0], ticket(5))
+		return nodes[0].Stats().Skew > 0
+	})
+	a.showAgain(used, nodes...)
+	within(t, backSoon, "keys have expired early, else this tests nothing", func() bool { return s.must("DBSIZE") == "1" })
+	c.set("+0s")
+	late := newGuardSoon(t, shortest(s.url()))
+	all := append(nodes, late)
+	a.showAgain(used, all...)
+	a.acceptsAgain(backSoon, all...)
+	a.showAgain(used, all...)
+}
+
+// The same with nobody who claims meanwhile: the watch notices.
+func TestClockAheadAndBackUnused(t *testing.T) {
+	t.Parallel()
+	slow(t)
+	s, c := startServerWithClock(t, "+0s")
+	remember(t, s)
+	g := newGuard(t, shortest(s.url()))
+	a := newAccount(t)
+	used := a.mustAccept(40, 20, g)
+	c.set("+30s")
+	within(t, backSoon, "keys have expired early", func() bool { return s.must("DBSIZE") == "1" })
+	looks := g.Stats().Answered
+	within(t, backSoon, "the watch has looked", func() bool { return g.Stats().Answered.After(looks.Add(lookEvery)) })
+	c.set("+0s")
+	late := newGuardSoon(t, shortest(s.url()))
+	a.showAgain(used, late)
+	a.acceptsAgain(backSoon, g, late)
+	a.showAgain(used, late)
+}
+
+// A clock that is off by less than MaxSkew changes nothing, at both ends of the life
+// of a ticket.
+func TestClockWithinSkew(t *testing.T) {
+	t.Parallel()
+	slow(t)
+	for _, offset := range []string{"+0.9s", "-0.9s"} {
+		s, _ := startServerWithClock(t, offset)
+		nodes := newNodes(t, 2, shortest(s.url()))
+		a := newAccount(t)
+		used := a.mustAccept(40, 2, nodes...)
+		a.showAgainForLife(used, nodes...)
+	}
+}
+
+// Nodes whose clocks differ by almost twice MaxSkew, one ahead of the store and one
+// behind: what the one takes the other does not, to the end.
+func TestNodesApart(t *testing.T) {
+	t.Parallel()
+	slow(t)
+	s := startServer(t)
+	remember(t, s)
+	ahead, behind := newGuard(t, shortest(s.url())), newGuard(t, shortest(s.url()))
+	used := make([]wsticket.Use, 30)
+	for i := range used {
+		used[i] = ticket(2)
+		used[i].Issued++ // by a minter who is ahead too
+		used[i].Expires++
+		used[i].Now++
+		if err := ahead.Spend(t.Context(), used[i]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for living := true; living; time.Sleep(50 * time.Millisecond) {
+		living = false
+		for _, u := range used {
+			// The node behind shows it by its clock: by up to MaxSkew and a second.
+			for _, off := range []int64{-2, -1, 0, 1} {
+				u.Now = time.Now().Unix() + off
+				if u.Now >= u.Expires || u.Issued > u.Now {
+					continue
+				}
+				living = true
+				if err := behind.Spend(t.Context(), u); err == nil {
+					t.Fatalf("accepted twice, by a clock that is off by %d s", off)
+				} else if off == 0 && !errors.Is(err, wsticket.ErrReplayed) {
+					t.Fatalf("by the right clock: %v", err)
+				}
+				behind.spent.init() // so that it asks the store
+			}
+		}
+	}
+}

@@ -24,7 +24,8 @@ type MintConfig struct {
 	//   - nil claims, claims without a Subject, or ErrUnauthenticated: nobody the
 	//     application knows (401);
 	//   - ErrForbidden: somebody who may not connect (403);
-	//   - another error: it cannot tell (500; the client never sees the text).
+	//   - ErrUnavailable: it cannot tell for now (503), which the client waits out;
+	//   - another error: something is wrong (500). The client never sees the text.
 	Authenticate func(*http.Request) (*Claims, error)
 
 	// Allow may say no to somebody who asks too often: ErrTooManyRequests, or what
@@ -47,7 +48,7 @@ type MintConfig struct {
 	// It runs on the goroutine of the request. nil means nobody.
 	OnRefuse func(*http.Request, MintRefusal)
 
-	// OnError is told what a 500 hides from the client: the error of Authenticate,
+	// OnError is told what a 500 or a 503 hides from the client: the error of Authenticate,
 	// of Allow or of the Signer. With nil, slog's default logger is told once a
 	// minute at most, and of the error no more than its type, since its text may
 	// hold a secret.
@@ -161,6 +162,10 @@ func (h *MintHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	case err == nil && claims == nil, errors.Is(err, ErrUnauthenticated):
 		h.refuse(w, r, errMintNobody.because(err), nil)
+		return
+	case errors.Is(err, ErrUnavailable):
+		header.Set("Retry-After", "1")
+		h.refuse(w, r, errMintUnavailable.because(err), nil)
 		return
 	case err != nil:
 		h.refuse(w, r, errMintCannotTell.because(err), nil)

@@ -19,6 +19,8 @@ var (
 	ErrUnauthenticated = errors.New("wsticket: unauthenticated")
 	// ErrForbidden is for Authenticate: whom the request is from gets no ticket.
 	ErrForbidden = errors.New("wsticket: forbidden")
+	// ErrUnavailable is for Authenticate: what it asks is down, or late.
+	ErrUnavailable = errors.New("wsticket: unavailable")
 	// ErrTooManyRequests is for Allow: whom the request is from asks too often. See
 	// [TooManyRequests] to say when they may ask again.
 	ErrTooManyRequests = errors.New("wsticket: too many requests")
@@ -45,7 +47,7 @@ func (e tooManyRequests) Unwrap() error { return ErrTooManyRequests }
 //
 //	slog.Warn("no ticket", "refusal", r)
 type MintRefusal struct {
-	// Status is the HTTP status: 401, 403, 405, 429 or 500.
+	// Status is the HTTP status: 401, 403, 405, 429, 500 or 503.
 	Status int
 	// Err says why, with the values that were compared, escaped and cut at 64 bytes:
 	// "wsticket: mint: cross-origin request: Origin …". What Authenticate, Allow or
@@ -107,6 +109,7 @@ var (
 	errMintNameless    = mintReason(401, ClassInvalidTicket, "Authenticate returned claims without a Subject, which is nobody")
 	errMintForbidden   = mintReason(403, ClassForbidden, "Authenticate forbids a ticket")
 	errMintCannotTell  = mintReason(500, ClassUnavailable, "Authenticate failed")
+	errMintUnavailable = mintReason(503, ClassUnavailable, "Authenticate cannot tell for now")
 	errMintTooMany     = mintReason(429, ClassUnavailable, "Allow says that it is too often")
 	errMintNotAllowed  = mintReason(500, ClassUnavailable, "Allow failed")
 	errMintUnsigned    = mintReason(500, ClassUnavailable, "the Signer failed")
@@ -139,7 +142,7 @@ func (e *mintError) because(cause error) *mintError {
 func (h *MintHandler) refuse(w http.ResponseWriter, r *http.Request, err *mintError, claims *Claims) {
 	h.refused[err.number].Add(1)
 	h.trail.refuse(makeMark(err.number, time.Now().Unix()), h.minted.Load())
-	if err.status == http.StatusInternalServerError {
+	if err.status >= http.StatusInternalServerError {
 		h.fault(r, err)
 	}
 	if h.onRefuse != nil {
@@ -165,7 +168,7 @@ func (h *MintHandler) fault(r *http.Request, err *mintError) {
 	if last := h.logged.Load(); last != 0 && now-last < every && now >= last || !h.logged.CompareAndSwap(last, now) {
 		return
 	}
-	slog.LogAttrs(context.WithoutCancel(r.Context()), slog.LevelError, "wsticket: the mint handler answers 500; give MintConfig.OnError to see the error",
+	slog.LogAttrs(context.WithoutCancel(r.Context()), slog.LevelError, "wsticket: the mint handler fails; give MintConfig.OnError to see the error",
 		slog.String("why", err.text), slog.String("type", typesOf(err.chain[len(err.chain)-1])), slog.Uint64("count", h.faults.Swap(0)))
 }
 
@@ -192,7 +195,7 @@ type MintStats struct {
 // Stats returns how many tickets were minted, and how many requests were refused
 // with which status. Preflights that were answered are not counted.
 func (h *MintHandler) Stats() MintStats {
-	s := MintStats{minted: h.minted.Load(), refused: map[int]uint64{401: 0, 403: 0, 405: 0, 429: 0, 500: 0}}
+	s := MintStats{minted: h.minted.Load(), refused: map[int]uint64{401: 0, 403: 0, 405: 0, 429: 0, 500: 0, 503: 0}}
 	for _, e := range mintReasons[1:] {
 		s.refused[e.status] += h.refused[e.number].Load()
 	}

@@ -109,14 +109,14 @@ func TestMintHandlerSaysWhy(t *testing.T) {
 
 func TestMintStats(t *testing.T) {
 	h := mintHandler(t, nil)
-	if s := h.Stats(); s.Minted() != 0 || s.LastRefusal() != (LastRefusal{}) || len(s.Map()) != 6 || s.Refused(200) != 0 {
+	if s := h.Stats(); s.Minted() != 0 || s.LastRefusal() != (LastRefusal{}) || len(s.Map()) != 7 || s.Refused(200) != 0 {
 		t.Errorf("%+v", s)
 	}
 	for _, cookie := range []string{"alice", "", "nameless", "banned"} {
 		ask(h, "POST", cookie)
 	}
 	ask(h, "OPTIONS", "alice")
-	if got := fmt.Sprint(h.Stats().Map()); got != "map[401:2 403:1 405:1 429:0 500:0 minted:1]" {
+	if got := fmt.Sprint(h.Stats().Map()); got != "map[401:2 403:1 405:1 429:0 500:0 503:0 minted:1]" {
 		t.Error(got)
 	}
 	if l := h.Stats().LastRefusal(); !errors.Is(l.Err, errMintMethod) || l.SameReasonSince != l.At {

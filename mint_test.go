@@ -309,3 +309,25 @@ func TestMintHandlerCORSOddities(t *testing.T) {
 		t.Errorf("%d %v", r.StatusCode, r.Header)
 	}
 }
+
+// TestMintUnavailable: who cannot tell for now is asked again in a moment.
+func TestMintUnavailable(t *testing.T) {
+	var told error
+	signer, err := NewSigner(SignerConfig{Keys: mintKeys(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h, err := NewMintHandler(MintConfig{Signer: signer, OnError: func(_ *http.Request, err error) { told = err },
+		Authenticate: func(*http.Request) (*Claims, error) { return nil, fmt.Errorf("the store of sessions: %w", ErrUnavailable) }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, httptest.NewRequest("POST", "/ticket", nil))
+	if w.Code != 503 || w.Header().Get("Retry-After") == "" || !strings.Contains(w.Body.String(), `"unavailable"`) || strings.Contains(w.Body.String(), "store") {
+		t.Errorf("%d %v %s", w.Code, w.Header(), w.Body)
+	}
+	if !errors.Is(told, ErrUnavailable) || h.Stats().Refused(503) != 1 {
+		t.Errorf("OnError hears %v; %d counted", told, h.Stats().Refused(503))
+	}
+}

@@ -95,6 +95,7 @@ func (g *Gateway) close(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "the other nodes may not have heard of it; try again", http.StatusServiceUnavailable)
 		return
 	}
+	g.guard.noteEnding(ending)
 	writeJSON(w, http.StatusOK, map[string]any{"closed": true})
 }
 

@@ -105,7 +105,7 @@ func (g *Gateway) newMint(c *Config, out *compiled, signer *wsticket.Signer) (*w
 	return wsticket.NewMintHandler(wsticket.MintConfig{
 		Signer:       signer,
 		Origins:      c.Origins,
-		Authenticate: ask.claims,
+		Authenticate: ask.authenticate,
 		Allow: func(r *http.Request, claims *wsticket.Claims) error {
 			now := time.Now()
 			wait, ok := bySubject.allow(now, claims.Subject)
@@ -115,9 +115,12 @@ func (g *Gateway) newMint(c *Config, out *compiled, signer *wsticket.Signer) (*w
 			if ok {
 				return nil
 			}
-			return wsticket.TooManyRequests(wait)
+			// Those who are told to wait must not all come back in the same second.
+			return wsticket.TooManyRequests(wait + rand.N(wait+time.Second))
 		},
-		OnError: func(r *http.Request, err error) { g.log.mint(r, err) },
+		// g is nil where a configuration is only checked, and nobody calls these.
+		OnRefuse: func(r *http.Request, refusal wsticket.MintRefusal) { g.log.mintRefused(r, refusal) },
+		OnError:  func(r *http.Request, err error) { g.log.mint(r, err) },
 	})
 }
 

@@ -1,33 +1,82 @@
 package gateway
 
 import (
+	"fmt"
+	"os"
 	"time"
 
 	"github.com/wsticket/wsticket"
 	"github.com/wsticket/wsticket/live"
 )
 
-// A localGuard remembers in this process, and with a state file over restarts.
+// A localGuard remembers in this process, and with a state file over orderly restarts:
+// which tickets were used, and which sessions ended.
 type localGuard struct {
 	*wsticket.ReplayCache
-	path  string
-	began time.Time
+	path     string // or empty
+	began    time.Time
+	endings  endings
+	restored []live.Ending
 }
 
-func newLocal(c *Config) (*localGuard, error) {
+// newLocal loads what the process before has saved. report hears why what there was
+// could not be used; the gateway then begins anew.
+func newLocal(c *Config, report func(error)) (*localGuard, error) {
 	leeway := c.Leeway
 	if leeway == 0 {
 		leeway = wsticket.NoLeeway
 	}
 	config := wsticket.ReplayConfig{PeakPerSecond: c.Peak, MaxTTL: c.MaxTTL, Leeway: leeway, Since: c.since}
-	cache, err := wsticket.NewReplayCache(config)
-	if err != nil {
+	g := &localGuard{path: c.State, began: c.since, endings: endings{keep: c.MaxTTL + 2*c.Leeway}}
+	var err error
+	if c.State == "" {
+		g.ReplayCache, err = wsticket.NewReplayCache(config)
+		return g, err
+	}
+	// Where it is not known which sessions ended, what was issued before now is refused,
+	// and the memory of used tickets is of no use.
+	list, found, fault := loadEndings(g.sessionsPath())
+	if !found {
+		if fault != nil {
+			report(fmt.Errorf("the saved sessions were not used, and tickets that were issued before now are refused: %w", fault))
+		}
+		if err := os.Remove(c.State); err != nil && !os.IsNotExist(err) {
+			return nil, err
+		}
+		g.ReplayCache, err = wsticket.NewReplayCache(config)
+		return g, err
+	}
+	if g.ReplayCache, err = wsticket.LoadReplayCache(c.State, config); g.ReplayCache == nil {
 		return nil, err
 	}
-	return &localGuard{cache, c.State, c.since}, nil
+	if err != nil {
+		report(err)
+		return g, nil
+	}
+	g.began = time.Unix(1, 0) // all that ended of late is known
+	g.restored = list
+	for _, ending := range list {
+		g.endings.add(time.Now(), ending)
+	}
+	return g, nil
 }
+
+func (g *localGuard) sessionsPath() string { return g.path + ".sessions" }
 
 func (g *localGuard) since() time.Time { return g.began }
 func (g *localGuard) bus() live.Bus    { return nil }
-func (g *localGuard) save() error      { return nil }
 func (g *localGuard) Close()           {}
+
+func (g *localGuard) noteEnding(e live.Ending) { g.endings.add(time.Now(), e) }
+func (g *localGuard) ended() []live.Ending     { return g.restored }
+
+// save writes the sessions first: a process that finds only them begins anew.
+func (g *localGuard) save() error {
+	if g.path == "" {
+		return nil
+	}
+	if err := g.endings.save(time.Now(), g.sessionsPath()); err != nil {
+		return err
+	}
+	return g.Save(g.path)
+}

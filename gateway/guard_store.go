@@ -12,7 +12,7 @@ import (
 )
 
 // newGuard makes the single use that a configuration names. ctx bounds the connecting.
-func newGuard(ctx context.Context, c *Config) (guard, error) {
+func newGuard(ctx context.Context, c *Config, report func(error)) (guard, error) {
 	leeway := c.Leeway
 	if leeway == 0 {
 		leeway = wsticket.NoLeeway
@@ -37,7 +37,7 @@ func newGuard(ctx context.Context, c *Config) (guard, error) {
 		// etcd tells nobody of ended sessions: this node knows those that end here.
 		return &storeGuard{g, nil}, nil
 	}
-	return newLocal(c)
+	return newLocal(c, report)
 }
 
 // A storeGuard remembers in a store that all nodes share.
@@ -54,6 +54,9 @@ type store interface {
 
 func (g *storeGuard) since() time.Time { return time.Time{} }
 func (g *storeGuard) save() error      { return nil }
+
+func (g *storeGuard) noteEnding(live.Ending) {}
+func (g *storeGuard) ended() []live.Ending   { return nil }
 
 func (g *storeGuard) bus() live.Bus {
 	if g.sessions == nil {

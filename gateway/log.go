@@ -85,17 +85,11 @@ func (l *logger) sampled(level slog.Level, message string, attrs ...slog.Attr) {
 // refused is the line of one refusal of the library. The path is the client's; its
 // query, where the ticket may stand, is not written.
 func (l *logger) refused(r *http.Request, refusal wsticket.Refusal) {
-	attrs := []slog.Attr{
-		slog.String("code", refusal.Code.Code()),
-		slog.String("why", refusal.Err.Error()),
-		slog.String("path", cut(r.URL.Path)),
-		slog.String("remote", r.RemoteAddr),
-	}
-	if refusal.ID != nil {
-		attrs = append(attrs, slog.String("kid", cut(string(refusal.KeyID))), slog.String("jti", cut(string(refusal.ID))),
-			slog.String("sub", cut(string(refusal.Subject))), slog.Duration("age", refusal.Age))
-	}
-	l.sampled(slog.LevelWarn, "refused", attrs...)
+	l.sampled(slog.LevelWarn, "refused", slog.String("path", cut(r.URL.Path)), slog.Any("refusal", refusal))
+}
+
+func (l *logger) mintRefused(_ *http.Request, refusal wsticket.MintRefusal) {
+	l.sampled(slog.LevelInfo, "no ticket", slog.Any("refusal", refusal))
 }
 
 func (l *logger) upstream(r *http.Request, err error) {

@@ -51,6 +51,15 @@ func parseAskURL(text string) (*url.URL, error) {
 
 var errAnswer = errors.New("the answer of mint-auth")
 
+// authenticate is for the MintHandler.
+func (a *asker) authenticate(r *http.Request) (*wsticket.Claims, error) {
+	c, err := a.claims(r)
+	if err == nil || errors.Is(err, wsticket.ErrUnauthenticated) || errors.Is(err, wsticket.ErrForbidden) {
+		return c, err
+	}
+	return nil, fmt.Errorf("%w: %w", wsticket.ErrUnavailable, err)
+}
+
 // claims asks. 200 with a JSON object of claims is a user; 401 and 403 are refusals;
 // all else is a fault, and its text stays here.
 func (a *asker) claims(r *http.Request) (*wsticket.Claims, error) {

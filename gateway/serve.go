@@ -31,7 +31,7 @@ func New(ctx context.Context, config Config, logs io.Writer) (*Gateway, error) {
 		return nil, err
 	}
 	g.metrics = newMetrics(g)
-	if g.guard, err = newGuard(ctx, &config); err != nil {
+	if g.guard, err = newGuard(ctx, &config, func(err error) { g.log.Warn("state", "why", err.Error()) }); err != nil {
 		return nil, fmt.Errorf("single-use: %w", err)
 	}
 	leeway := config.Leeway
@@ -43,6 +43,12 @@ func New(ctx context.Context, config Config, logs io.Writer) (*Gateway, error) {
 	if err != nil {
 		g.guard.Close()
 		return nil, err
+	}
+	for _, ending := range g.guard.ended() {
+		if err := g.registry.End(ctx, ending); err != nil {
+			g.guard.Close()
+			return nil, err
+		}
 	}
 	s, err := g.newState(config, out)
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -158,6 +159,13 @@ func leftovers(ts *testscript.TestScript, _ bool, args []string) {
 }
 
 func TestMain(m *testing.M) {
+	if config := os.Getenv(rotationNode); config != "" {
+		if err := runRotationNode(config); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
 	code := m.Run()
 	if built.dir != "" {
 		os.RemoveAll(built.dir)

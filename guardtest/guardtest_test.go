@@ -71,6 +71,7 @@ func TestBrokenGuards(t *testing.T) {
 		"forgets at exp":                             "lifetime",
 		"forgets at exp and leeway":                  "lifetime",
 		"forgets a TTL after the use":                "lifetime",
+		"forgets, and caches on each node":           "lifetime",
 		"keys by the clock":                          "lifetime",
 		"keys by the longer of expiry and clock":     "lifetime",
 		"forgets when the clock runs back":           "clocks",
@@ -140,7 +141,7 @@ func runBroken(t *testing.T, c check, fault string) (failure string) {
 		config := Config{
 			Open: func(tb testing.TB, nodes int) (guards []wsticket.ReplayGuard) {
 				for n := range nodes {
-					guards = append(guards, &node{store: s, number: n})
+					guards = append(guards, &node{s, n, map[[16]byte]bool{}})
 				}
 				return guards
 			},
@@ -233,6 +234,7 @@ func (s *store) lose(_ testing.TB, guards []wsticket.ReplayGuard, now time.Time)
 type node struct {
 	store  *store
 	number int
+	knows  map[[16]byte]bool
 }
 
 func (n *node) Covers() (maxTTL, leeway time.Duration) {
@@ -316,6 +318,12 @@ func (n *node) claim(u wsticket.Use) error {
 	until := u.Expires + leeway + 2 // the slowest clock that is heard
 	notBefore := s.since + leeway + 2
 	switch s.fault {
+	case "forgets, and caches on each node":
+		if n.knows[u.Identity] {
+			return wsticket.ErrReplayed
+		}
+		n.knows[u.Identity] = true
+		until = u.Expires + leeway - 1
 	case "refuses all":
 		return unavailable(errNoAnswer)
 	case "accepts all":

@@ -52,12 +52,12 @@ func spend(g *Guard, u wsticket.Use) error {
 
 // quick are the shortest times that a guard takes, so that tests need not wait.
 func quick(url string) Config {
-	return Config{URL: url, MaxTTL: 3 * time.Second, Leeway: time.Second, MaxSkew: time.Second}
+	return Config{URL: url, MaxTTL: 3 * time.Second, Leeway: 2 * time.Second, MaxSkew: time.Second}
 }
 
 func TestConformance(t *testing.T) {
 	s := startServer(t)
-	remember(t, s)
+	remember(t, s, quick(s.url()))
 	guardtest.Run(t, guardtest.Config{
 		Open: func(tb testing.TB, nodes int) (guards []wsticket.ReplayGuard) {
 			for range nodes {
@@ -67,7 +67,7 @@ func TestConformance(t *testing.T) {
 		},
 		MaxNodes: 3,
 		MaxTTL:   3 * time.Second,
-		Leeway:   time.Second,
+		Leeway:   2 * time.Second,
 		OwnClock: true,
 		Quick:    os.Getenv("WSTICKET_SLOW") != "1",
 		MaxSkew:  time.Second,
@@ -81,13 +81,14 @@ func TestConformance(t *testing.T) {
 
 // remember makes the store say that it has remembered everything for an hour, which
 // is true of one that has just been started for a test, so that guards are ready at
-// once.
-func remember(tb testing.TB, s *server) {
+// once: guards with the Leeway and MaxSkew of config, or of shortest.
+func remember(tb testing.TB, s *server, config ...Config) {
 	tb.Helper()
+	c := append(config, shortest(s.url()))[0]
 	history := s.info("replication", "master_replid")
 	now := time.Now()
 	for _, tag := range laneTags {
-		if _, err := s.do("SET", "wsticket:{"+tag+"}epoch", fmt.Sprintf("%s %d 1 1 %d 0", history, now.Add(-time.Hour).UnixMilli(), now.UnixMilli())); err != nil {
+		if _, err := s.do("SET", "wsticket:{"+tag+"}epoch", fmt.Sprintf("%s %d %d %d %d 0", history, now.Add(-time.Hour).UnixMilli(), c.leewaySeconds(), c.MaxSkew/time.Second, now.UnixMilli())); err != nil {
 			if s.info("cluster", "cluster_enabled") == "1" && strings.HasPrefix(err.Error(), "MOVED") {
 				continue // another node's
 			}

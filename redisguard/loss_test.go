@@ -5,6 +5,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -177,12 +179,36 @@ func TestLargerCover(t *testing.T) {
 	t.Parallel()
 	slow(t)
 	s := startServer(t)
+	remember(t, s)
 	a := newAccount(t)
 	small := newGuard(t, shortest(s.url()))
 	used := a.mustAccept(20, 1, small)
 	config := shortest(s.url())
 	config.Leeway = 5 * time.Second
 	large := newGuardNow(t, config)
-	a.showAgainForLife(used, large, small)
+	for end := time.Now().Add(7 * time.Second); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+		large.spent.init() // so that it asks the store
+		a.showAgain(used, large, small)
+	}
 	a.acceptsAgain(20*time.Second, large, small)
+}
+
+// A replica is no store, also one that would take writes.
+func TestReplicaRefused(t *testing.T) {
+	t.Parallel()
+	first, second := startServer(t), startServer(t)
+	second.replicate(first)
+	remember(t, first)
+	for _, readOnly := range []string{"yes", "no"} {
+		second.must("CONFIG", "SET", "replica-read-only", readOnly)
+		if _, err := New(t.Context(), shortest(second.url())); err == nil || !strings.Contains(err.Error(), "replica") {
+			t.Errorf("replica-read-only %s: %v", readOnly, err)
+		}
+	}
+	second.must("REPLICAOF", "NO", "ONE")
+	g := newGuard(t, shortest(second.url()))
+	second.must("REPLICAOF", "127.0.0.1", strconv.Itoa(first.port))
+	if err := spend(g, ticket(10)); !errors.Is(err, wsticket.ErrReplayUnavailable) {
+		t.Errorf("%v", err)
+	}
 }

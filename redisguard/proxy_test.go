@@ -5,6 +5,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 )
 
 // A proxy is an address that leads to whatever server it is told to, and can lose what
@@ -16,11 +17,11 @@ type proxy struct {
 	to    string
 	conns map[net.Conn]bool
 
-	refuse  atomic.Bool  // new connections are closed at once
-	deaf    atomic.Bool  // requests go nowhere
-	mute    atomic.Bool  // answers go nowhere
-	cut     atomic.Int32 // so many answers are swallowed, with their connection
-	answers atomic.Int64 // that went through
+	refuse atomic.Bool  // new connections are closed at once
+	deaf   atomic.Bool  // requests go nowhere
+	mute   atomic.Bool  // answers go nowhere
+	cut    atomic.Int32 // so many answers are swallowed, with their connection
+	delay  atomic.Int64 // of answers, ns
 }
 
 func startProxy(tb testing.TB, to string) *proxy {
@@ -81,7 +82,9 @@ func (p *proxy) serve() {
 				client.Close()
 				return false
 			}
-			p.answers.Add(1)
+			if d := p.delay.Load(); d > 0 {
+				time.Sleep(time.Duration(d))
+			}
 			return !p.mute.Load()
 		})
 	}

@@ -88,3 +88,11 @@ func installed(t *testing.T, what, how string, names ...string) string {
 	t.Skip(message)
 	return ""
 }
+
+// slow skips a test that takes long, unless asked for.
+func slow(t testing.TB) {
+	t.Helper()
+	if os.Getenv("WSTICKET_SLOW") == "" {
+		t.Skip("takes long; WSTICKET_SLOW=1 runs it")
+	}
+}

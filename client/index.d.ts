@@ -49,11 +49,11 @@ interface CommonOptions {
   timeout?: number;
   /** Milliseconds of the first slot: the first retry comes at any moment of it. 2,000. */
   baseDelay?: number;
-  /** Milliseconds of the longest slot. Each is half as long again as the one before. 30,000. */
+  /** Milliseconds of the longest slot. Each is a quarter longer than the one before. 30,000. */
   maxDelay?: number;
   /** Milliseconds open after which the backoff begins anew, as it does with a message. 10,000. */
   stableAfter?: number;
-  /** Attempts in a row that end in the same way, with no reason to hope, before the socket gives up. 25: ten minutes. */
+  /** Attempts in a row that end in the same way, with no reason to hope, before the socket gives up. 30: about ten minutes. */
   giveUpAfter?: number;
 }
 

@@ -16,7 +16,7 @@ const GONE = { code: 1006, reason: "", wasClean: false, wait: 0 };
 export function connect({
   url, ticketUrl, getTicket, protocols = [], carrier, renew, signal, buffer = 0,
   WebSocket = globalThis.WebSocket, timeout = 10_000, baseDelay = 2_000, maxDelay = 30_000,
-  stableAfter = 10_000, giveUpAfter = 25,
+  stableAfter = 10_000, giveUpAfter = 30,
 }) {
   const { document, location } = globalThis;
   const offered = [protocols].flat();
@@ -29,7 +29,7 @@ export function connect({
   let address;
   try { address = locate(url || "#", location?.href); } catch { /* told below */ }
   const lacks = [
-    /^wss?:[^#]+$/.test(address) || "a WebSocket or HTTP url without fragment",
+    /^wss?:[^#]+$/.test(address) || "a ws or http url without fragment",
     !ticketUrl != !getTicket || "either ticketUrl or getTicket",
     !!WebSocket || "a WebSocket",
     maxDelay >= baseDelay && baseDelay > 0 || "maxDelay >= baseDelay > 0",
@@ -162,10 +162,10 @@ export function connect({
         failures = slotEnd = 0;
         emit("message", { data, origin });
       });
-      // Some runtimes let no close follow the error of a handshake. The ws of npm tells
-      // the status in words.
+      // Some runtimes let no close follow the error of a handshake, and Deno calls a reset
+      // code 0. The ws of npm tells the status of a handshake in words.
       on("error", ({ message }) => opened || end({ status: +/response: (\d{3})$/.exec(message)?.[1] || undefined }));
-      on("close", ({ code, reason, wasClean }) => end(opened && { code, reason, wasClean }));
+      on("close", ({ code, reason, wasClean }) => end(opened && { code: code || 1006, reason, wasClean }));
     })().catch((how) => end({ minting: true, error: how, ...how }));
     return drop;
   };
@@ -175,12 +175,12 @@ export function connect({
   };
 
   // retry waits until a moment of the next slot. The slots of all who lost their server
-  // at once lie side by side, each half as long again as the one before, and everybody
+  // at once lie side by side, each a quarter longer than the one before, and everybody
   // comes once in each: so no second is much fuller than the others.
   const retry = () => {
     settle();
     const now = Date.now();
-    const width = Math.min(maxDelay, baseDelay * 1.5 ** failures++);
+    const width = Math.min(maxDelay, baseDelay * 1.25 ** failures++);
     const slot = Math.max(now, notBefore, Math.min(slotEnd, now + maxDelay));
     slotEnd = slot + width;
     const delay = slot + Math.random() * width - now;

@@ -222,7 +222,7 @@ test("an answer without a ticket, and a ticket that was used, are refused and gi
     await world.clock.pass(3_600_000);
     assert.equal(world.sockets.length, 0);
     assert.deepEqual(lines.slice(-3), ["mintfailed 200", "gaveup 200", "close 1006 for good"]);
-    assert.equal(getTicket.asked.length, 25);
+    assert.equal(getTicket.asked.length, 30);
     assert.match(lines.events[0].error.message, text);
   }
 

@@ -95,9 +95,9 @@ test("options that cannot work are refused, all in one error", (t) => {
   for (const [options, text] of [
     [{ url: URL }, /^connect needs either ticketUrl or getTicket$/],
     [{ url: URL, getTicket, ticketUrl: "/t" }, /either ticketUrl or getTicket$/],
-    [{ getTicket }, /a WebSocket or HTTP url without fragment$/],
-    [{ url: "ftp://a/", getTicket }, /HTTP url/],
-    [{ url: "wss://", getTicket }, /HTTP url/],
+    [{ getTicket }, /^connect needs a ws or http url without fragment$/],
+    [{ url: "ftp://a/", getTicket }, /http url/],
+    [{ url: "wss://", getTicket }, /http url/],
     [{ url: URL + "#a", getTicket }, /fragment/],
     [{ url: URL, getTicket, WebSocket: null }, /needs a WebSocket$/],
     [{ url: URL, getTicket, baseDelay: 0 }, /maxDelay >= baseDelay > 0/],

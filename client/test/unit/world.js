@@ -68,6 +68,17 @@ export class Clock {
   sleep(ms) { this.wall += ms; }
 }
 
+const NAMES = ["Date", "setTimeout", "clearTimeout", "WebSocket", "document", "location", "addEventListener", "removeEventListener", "fetch"];
+const originals = NAMES.map((name) => [name, Object.getOwnPropertyDescriptor(globalThis, name)]);
+
+function restore() {
+  for (const [name, was] of originals) {
+    if (was) Object.defineProperty(globalThis, name, was);
+    else delete globalThis[name];
+  }
+  Math.random = real.random;
+}
+
 const before = (a, b) => a.at < b.at || a.at === b.at && a.n < b.n;
 
 /** Resolves when no microtask is left. */
@@ -168,22 +179,15 @@ export function install(t, { page = true } = {}) {
     setTimeout: clock.setTimeout,
     clearTimeout: clock.clearTimeout,
     WebSocket: Socket,
-    document: world.document,
-    location: page ? { href: "https://app.example/room/1?a=1" } : undefined,
     addEventListener: world.window.addEventListener.bind(world.window),
     removeEventListener: world.window.removeEventListener.bind(world.window),
     fetch: (...args) => world.fetch(...args),
   };
-  const kept = Object.entries(globals).map(([name]) => [name, Object.getOwnPropertyDescriptor(globalThis, name)]);
+  if (page) Object.assign(globals, { document: world.document, location: { href: "https://app.example/room/1?a=1" } });
+  restore(); // of a world that this one replaces
   for (const [name, value] of Object.entries(globals)) Object.defineProperty(globalThis, name, { value, configurable: true, writable: true });
   Math.random = () => world.random();
-  t.after(() => {
-    for (const [name, was] of kept) {
-      if (was) Object.defineProperty(globalThis, name, was);
-      else delete globalThis[name];
-    }
-    Math.random = real.random;
-  });
+  t.after(restore);
   return world;
 }
 

@@ -55,7 +55,7 @@ func run(ctx context.Context, s *setup.Server, length time.Duration) error {
 	mux.HandleFunc("POST /logout", users.logout)
 	mux.Handle("/ticket", mint)
 	mux.Handle("/ws", gate.Wrap(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { serve(s, w, r) })))
-	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
+	server := &http.Server{Handler: wsticket.Conceal(mux), ReadHeaderTimeout: 5 * time.Second}
 	stopped := make(chan error, 1)
 	context.AfterFunc(ctx, func() { stopped <- server.Shutdown(context.Background()) })
 	if err := server.Serve(s.Listener); !errors.Is(err, http.ErrServerClosed) {

@@ -91,7 +91,7 @@ func (g *Gate) Wrap(next http.Handler) http.Handler {
 			g.Refuse(w, r, err)
 			return
 		}
-		next.ServeHTTP(w, clean.WithContext(context.WithValue(r.Context(), ticketKey{}, t)))
+		next.ServeHTTP(w, clean.WithContext(context.WithValue(revealed(r.Context()), ticketKey{}, t)))
 	})
 }
 
@@ -205,8 +205,8 @@ func (g *Gate) fault(r *http.Request) head.Fault {
 	if r.Method != http.MethodGet {
 		return head.NotGET
 	}
-	if r.RequestURI != "" {
-		if _, _, ok := head.SplitTarget([]byte(r.RequestURI)); !ok {
+	if target := targetOf(r); target != "" {
+		if _, _, ok := head.SplitTarget([]byte(target)); !ok {
 			return head.BadTarget
 		}
 	}
@@ -249,9 +249,13 @@ func (g *Gate) fault(r *http.Request) head.Fault {
 type parts struct {
 	path, query                       []byte
 	protocols, authorization, cookies [][]byte
+	concealed                         bool // the request does not show them any more
 }
 
 func readParts(r *http.Request) *parts {
+	if c := concealedOf(r.Context()); c != nil {
+		return c.parts(r)
+	}
 	p := &parts{
 		protocols:     bytesOf(r.Header["Sec-Websocket-Protocol"]),
 		authorization: bytesOf(r.Header["Authorization"]),
@@ -296,6 +300,9 @@ func (p *parts) without(r *http.Request, f *carrier.Finder) *http.Request {
 	if lines := r.Header["Connection"]; len(lines) > 1 {
 		clean.Header = maps.Clone(r.Header)
 		clean.Header["Connection"] = []string{strings.Join(lines, ", ")}
+	}
+	if p.concealed {
+		return &clean
 	}
 	switch f.By {
 	case carrier.Query:

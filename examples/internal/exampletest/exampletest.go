@@ -41,11 +41,11 @@ func program(args ...string) *exec.Cmd {
 	return process
 }
 
-// gateway starts the program and returns its addresses once it says that it
-// listens.
-func gateway(t *testing.T, keyfile string) (addr, admin string, process *exec.Cmd) {
+// Start starts the program with more flags and returns its addresses once it says that
+// it listens.
+func Start(t *testing.T, keyfile string, flags ...string) (addr, admin string, process *exec.Cmd) {
 	t.Helper()
-	process = program("-addr", "127.0.0.1:0", "-admin", "127.0.0.1:0", "-idle", "2s", "-keys", keyfile, "-origin", "https://a.example", "-origin", "https://b.example")
+	process = program(append([]string{"-addr", "127.0.0.1:0", "-admin", "127.0.0.1:0", "-keys", keyfile}, flags...)...)
 	stderr, err := process.StderrPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -86,7 +86,8 @@ func gateway(t *testing.T, keyfile string) (addr, admin string, process *exec.Cm
 	return addr, admin, process
 }
 
-func keyring(t *testing.T) (file string, signer *wsticket.Signer) {
+// Keyring writes a keyring and returns who signs with it.
+func Keyring(t *testing.T) (file string, signer *wsticket.Signer) {
 	t.Helper()
 	set, err := jwkset.Generate("HS256", "test", 0)
 	if err != nil {
@@ -113,8 +114,8 @@ func keyring(t *testing.T) (file string, signer *wsticket.Signer) {
 // Run connects to path by query and by subprotocol, or by every carrier, and sees
 // what the program does with used tickets, ended sessions and its own end.
 func Run(t *testing.T, path string, everyCarrier bool) {
-	file, signer := keyring(t)
-	addr, admin, process := gateway(t, file)
+	file, signer := Keyring(t)
+	addr, admin, process := Start(t, file, "-idle", "2s", "-origin", "https://a.example", "-origin", "https://b.example")
 	ticket := func(c wsticket.Claims) string {
 		c.Subject = "ada"
 		ticket, err := signer.Sign(&c)
@@ -181,7 +182,7 @@ func Run(t *testing.T, path string, everyCarrier bool) {
 	}
 	ends := time.Now().Add(2 * time.Second)
 	conn := enter(wsticket.Claims{SessionExpires: ends})
-	wantClosed(t, "session_exp", conn, 3000)
+	WantClosed(t, "session_exp", conn, 3000)
 	if early := time.Until(ends.Truncate(time.Second)); early > 0 {
 		t.Errorf("closed %v before session_exp", early)
 	}
@@ -192,7 +193,7 @@ func Run(t *testing.T, path string, everyCarrier bool) {
 	if answer, err := http.PostForm("http://"+admin+"/close", url.Values{"sid": {"s"}}); err != nil || answer.StatusCode != 200 {
 		t.Fatal(answer, err)
 	}
-	wantClosed(t, "logout", conn, 3000)
+	WantClosed(t, "logout", conn, 3000)
 	var status ws.StatusError
 	if _, _, err := dial("?ticket="+unspent, nil, nil); !errors.As(err, &status) || status != 401 {
 		t.Errorf("an unspent ticket of a session that has ended: %v", err)
@@ -202,14 +203,14 @@ func Run(t *testing.T, path string, everyCarrier bool) {
 	if err := wsutil.WriteClientText(other, make([]byte, 100<<10)); err != nil {
 		t.Fatal(err)
 	}
-	wantClosed(t, "a message of 100 KiB", other, ws.StatusMessageTooBig)
-	wantClosed(t, "saying nothing", enter(wsticket.Claims{}), ws.StatusGoingAway)
+	WantClosed(t, "a message of 100 KiB", other, ws.StatusMessageTooBig)
+	WantClosed(t, "saying nothing", enter(wsticket.Claims{}), ws.StatusGoingAway)
 
 	conn = enter(wsticket.Claims{})
 	if err := process.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	wantClosed(t, "SIGTERM", conn, ws.StatusGoingAway)
+	WantClosed(t, "SIGTERM", conn, ws.StatusGoingAway)
 	if err := process.Wait(); err != nil {
 		t.Errorf("it ends with %v", err)
 	}
@@ -218,8 +219,8 @@ func Run(t *testing.T, path string, everyCarrier bool) {
 	}
 }
 
-// wantClosed reads until the gateway says goodbye, and does so too.
-func wantClosed(t *testing.T, name string, conn net.Conn, code ws.StatusCode) {
+// WantClosed reads until the gateway says goodbye, and does so too.
+func WantClosed(t *testing.T, name string, conn net.Conn, code ws.StatusCode) {
 	t.Helper()
 	defer conn.Close()
 	conn.SetReadDeadline(time.Now().Add(10 * time.Second))

@@ -135,17 +135,20 @@ func (s *Server) adminHandler() http.Handler {
 	return mux
 }
 
+// A Client is read from one thing and written to another, as where a server has read
+// ahead.
+type Client struct {
+	io.Reader
+	io.Writer
+}
+
 // Echo says back what the client says, until it leaves, says too much or nothing, or
 // its session ends. early is what came before, where the server has read ahead.
 func (s *Server) Echo(socket *live.Socket, early *bufio.Reader) {
-	var from io.Reader = socket
+	client := Client{Reader: socket, Writer: socket}
 	if early != nil {
-		from = early
+		client.Reader = early
 	}
-	client := struct {
-		io.Reader
-		io.Writer
-	}{from, socket}
 	for {
 		socket.SetReadDeadline(time.Now().Add(s.idle))
 		message, op, err := wsutil.ReadClientData(client)

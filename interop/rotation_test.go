@@ -119,10 +119,10 @@ type nodeHealth struct {
 	LastError, Fingerprint            string
 }
 
-// A fleet is the nodes and what they said.
-type fleet struct {
+// A rotatingFleet is the nodes and what they said.
+type rotatingFleet struct {
 	t     *testing.T
-	nodes []*node
+	nodes []*rotatingNode
 
 	mu       sync.Mutex
 	tickets  int             // minted
@@ -135,7 +135,7 @@ type fleet struct {
 	wrong    []string // such tickets that were refused for another reason
 }
 
-type node struct {
+type rotatingNode struct {
 	nodeConfig
 	command *exec.Cmd
 	in      io.WriteCloser
@@ -147,17 +147,17 @@ type node struct {
 	health  chan nodeHealth
 }
 
-func startFleet(t *testing.T, keys string) *fleet {
+func startRotatingFleet(t *testing.T, keys string) *rotatingFleet {
 	t.Helper()
-	f := &fleet{t: t, kids: make(map[string]bool)}
+	f := &rotatingFleet{t: t, kids: make(map[string]bool)}
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
 	for i, clock := range []time.Duration{-time.Second, 0, time.Second} {
 		f.nodes = append(f.nodes,
-			&node{nodeConfig: nodeConfig{"mint", keys, time.Duration(150+300*i) * time.Millisecond, clock}},
-			&node{nodeConfig: nodeConfig{"verify", keys, time.Duration(900-300*i) * time.Millisecond, -clock}})
+			&rotatingNode{nodeConfig: nodeConfig{"mint", keys, time.Duration(150+300*i) * time.Millisecond, clock}},
+			&rotatingNode{nodeConfig: nodeConfig{"verify", keys, time.Duration(900-300*i) * time.Millisecond, -clock}})
 	}
 	for _, n := range f.nodes { // all of them before one speaks
 		n.lines, n.ended, n.health = make(chan string, 1<<16), make(chan error, 1), make(chan nodeHealth, 1)
@@ -203,7 +203,7 @@ func startFleet(t *testing.T, keys string) *fleet {
 	return f
 }
 
-func (f *fleet) heard(n *node, kind, text string) {
+func (f *rotatingFleet) heard(n *rotatingNode, kind, text string) {
 	switch kind {
 	case "report":
 		n.mu.Lock()
@@ -241,7 +241,7 @@ func (f *fleet) heard(n *node, kind, text string) {
 }
 
 // show gives a line to every verifier.
-func (f *fleet) show(line string) {
+func (f *rotatingFleet) show(line string) {
 	for _, n := range f.nodes {
 		if n.Role == "verify" {
 			n.lines <- line
@@ -250,9 +250,9 @@ func (f *fleet) show(line string) {
 }
 
 // health asks every node.
-func (f *fleet) health() map[*node]nodeHealth {
+func (f *rotatingFleet) health() map[*rotatingNode]nodeHealth {
 	f.t.Helper()
-	all := make(map[*node]nodeHealth)
+	all := make(map[*rotatingNode]nodeHealth)
 	for _, n := range f.nodes {
 		n.lines <- "health"
 		select {
@@ -267,7 +267,7 @@ func (f *fleet) health() map[*node]nodeHealth {
 }
 
 // stop ends the minters, then the verifiers when these have judged everything.
-func (f *fleet) stop() {
+func (f *rotatingFleet) stop() {
 	f.t.Helper()
 	for _, role := range []string{"mint", "verify"} {
 		for _, n := range f.nodes {
@@ -399,7 +399,7 @@ func TestRotationUnderLoad(t *testing.T) {
 	const rotations = 20
 	file := newKeyFile(t)
 	first := file.note()[0]
-	f := startFleet(t, file.path)
+	f := startRotatingFleet(t, file.path)
 	revoked := make(map[string]time.Time)
 	var brokenAt, mendedAt time.Time
 	pause := func(d time.Duration) { // and try what is over meanwhile
@@ -483,7 +483,7 @@ func TestRotationTooSoon(t *testing.T) {
 		t.Skip("takes some seconds: set WSTICKET_SLOW=1")
 	}
 	file := newKeyFile(t)
-	f := startFleet(t, file.path)
+	f := startRotatingFleet(t, file.path)
 	for range 3 {
 		f.health() // so that all have loaded the keyring
 		time.Sleep(time.Second)

@@ -199,3 +199,44 @@ func ready(t *testing.T, url string) {
 		time.Sleep(20 * time.Millisecond) // another process
 	}
 }
+
+// TestFiveCommands runs the five commands of README.md and docs/gateway.md in a copy of
+// the repository, and connects as the page does.
+func TestFiveCommands(t *testing.T) {
+	if os.Getenv("WSTICKET_SLOW") == "" {
+		t.Skip("builds, installs and runs programs; set WSTICKET_SLOW=1")
+	}
+	installed(t, "Node", "apt-get install nodejs npm", "node")
+	var commands string
+	for _, page := range []string{"../README.md", "../docs/gateway.md"} {
+		content, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, block, _ := strings.Cut(string(content), "```sh\ngo build -o . ")
+		block, _, ok := strings.Cut(block, "```\n")
+		if !ok || commands != "" && commands != block {
+			t.Fatalf("%s does not have the five commands", page)
+		}
+		commands = block
+	}
+	if n := strings.Count(commands, "\n"); n != 5 {
+		t.Errorf("%d commands", n)
+	}
+	root := t.TempDir()
+	if out, err := exec.Command("sh", "-c", "cd .. && git ls-files -co --exclude-standard -z | tar --null -T - -c | tar -x -C "+root).CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	page, front, admin := freePort(t), freePort(t), freePort(t)
+	script := "export PORT=" + page + " GATEWAY=http://127.0.0.1:" + front + " ADMIN=http://127.0.0.1:" + admin + " WSTICKET_LISTEN=127.0.0.1:" + front + "\n" +
+		strings.NewReplacer("127.0.0.1:3000", "127.0.0.1:"+page, "127.0.0.1:9090", "127.0.0.1:"+admin).Replace("go build -o . "+commands)
+	startIn(t, root, nil, "sh", "-e", "-c", script)
+	ready(t, "http://127.0.0.1:"+admin+"/readyz")
+	listens(t, page)
+	p := startBrowser(t)
+	p.do(chromedp.Navigate("http://127.0.0.1:"+page+"/"), chromedp.Click("#login"))
+	p.wants("log", "logged in")
+	p.do(chromedp.Click("#connect"))
+	p.wants("log", "hello ada")
+	p.wants("log", "is anybody there?")
+}

@@ -58,7 +58,9 @@ func pathMatches(claim, raw []byte) bool {
 
 func dotSegment(segment, dots int) bool { return segment == dots && (dots == 1 || dots == 2) }
 
-// percentByte decodes the escape that opens b (RFC 3986 section 2.1).
+// percentByte decodes the escape that opens b ([RFC 3986 section 2.1]).
+//
+// [RFC 3986 section 2.1]: https://www.rfc-editor.org/rfc/rfc3986#section-2.1
 func percentByte(b []byte) (c byte, ok bool) {
 	if len(b) < 3 {
 		return 0, false

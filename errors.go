@@ -7,8 +7,13 @@ import "errors"
 // words of its command line, all at once. They are comparable and turning one
 // into an error does not allocate.
 //
-// Compare with errors.Is, or ask [CodeOf]: a refusal may come wrapped together
-// with its cause (see [ReplayGuard]). The zero Error is no code.
+// Compare with errors.Is, or ask [CodeOf]: most refusals come wrapped, with the rule
+// that was broken ("wsticket: malformed: jti is missing", see [ReasonOf]) or with
+// their cause (see [ReplayGuard]). The zero Error is no code.
+//
+// Four errors of this package are no Error, for they are not of a handshake:
+// [ErrNoSigningKey] is a Signer's, and [ErrUnauthenticated], [ErrForbidden] and
+// [ErrTooManyRequests] are what an application tells a MintHandler.
 type Error uint8
 
 // The refusal codes. A client learns only the [Class] of a refusal; the code is

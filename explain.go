@@ -53,9 +53,18 @@ type details struct {
 	now      int64
 	request  Request
 	host     []byte
+	shown    requestHead // nil where there is none to look into
 	ticket   *Ticket
 
 	headBytes, maxHeaders int
+}
+
+// requestHead is what a refusal of a handshake may show of its head.
+type requestHead interface {
+	// Header is the first value of a header, nil where there is none.
+	Header(name string) []byte
+	method() []byte
+	lines() int // that were read before a fault
 }
 
 // Error names the package, the code, the reason and the values.
@@ -105,6 +114,22 @@ func (d *details) append(dst []byte) []byte {
 	case ErrMissing:
 		if d.policy != nil {
 			w.printf("looked for in %v", Carriers(d.policy.carriers))
+		}
+	case headErrors[head.NotGET]:
+		w.head(d, "")
+	case headErrors[head.BadHost]:
+		w.head(d, "Host")
+	case headErrors[head.HasBody]:
+		w.head(d, "Content-Length", "Transfer-Encoding")
+	case headErrors[head.NotWebSocket]:
+		w.head(d, "Upgrade")
+	case headErrors[head.NoConnectionUpgrade], headErrors[head.BadConnection]:
+		w.head(d, "Connection")
+	case headErrors[head.NotVersion13]:
+		w.head(d, "Sec-WebSocket-Version")
+	case headErrors[head.BadHeaderLine]:
+		if d.shown != nil {
+			w.printf("line %d of the headers", d.shown.lines()+1)
 		}
 	case headErrors[head.TooLong]:
 		w.printf("limit %d bytes", d.headBytes)
@@ -175,6 +200,12 @@ func (d *details) append(dst []byte) []byte {
 		w.printf("address %v, claim %v", judged(d.request.Addr), set.IP)
 	case errNoAddr:
 		w.printf("claim %v", set.IP)
+
+	// Step 9.
+	case ErrIssuedBeforeStart:
+		if cache, ok := d.verifier.replay.(*ReplayCache); ok {
+			w.printf("iat %d, taken from %d on", set.IssuedAt, cache.notAfter+1)
+		}
 	}
 	return w.dst
 }
@@ -208,6 +239,22 @@ func (w *words) quoted(name string, text []byte) {
 func (w *words) claim(name string, text []byte) {
 	if text != nil {
 		w.quoted(name, text)
+	}
+}
+
+// head shows headers, or the method for "", as far as there are any.
+func (w *words) head(d *details, names ...string) {
+	if d.shown == nil {
+		return
+	}
+	for _, name := range names {
+		if name == "" {
+			w.claim("method", d.shown.method())
+		} else if value := d.shown.Header(name); value != nil {
+			w.quoted(name, value)
+		} else if len(names) == 1 {
+			w.printf("no %s", name)
+		}
 	}
 }
 

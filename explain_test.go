@@ -2,11 +2,17 @@ package wsticket
 
 import (
 	"errors"
+	"flag"
 	"fmt"
+	"maps"
 	"net/netip"
+	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/wsticket/wsticket/internal/inspect"
 )
 
 // An explained is a ticket that is refused and the words for it.
@@ -50,7 +56,8 @@ func explainedCases() []explained {
 		{name: "dot in the payload, wrong MAC", ticket: strings.Replace(good[:len(good)-1]+"=", ".", ".x.", 1), code: ErrMalformed,
 			brief: "the ticket does not have two dots", full: ": it has 3"},
 		{name: "short MAC", ticket: good[:len(good)-20], code: ErrMalformed, brief: "the MAC does not have the length of its alg", full: ": 23 characters; HS256 has 43, HS384 64, HS512 86"},
-		{name: "padded MAC", ticket: good + "=", code: ErrMalformed, brief: "the MAC does not have the length of its alg", full: ": 44 characters; HS256 has 43, HS384 64, HS512 86"},
+		{name: "padded MAC", ticket: good + "=", code: ErrMalformed,
+			brief: "the MAC is not base64url: it holds something else than A-Z a-z 0-9 - _, such as the + / = of other base64"},
 		{name: "foreign letter in the MAC", ticket: good[:len(good)-2] + "+A", code: ErrMalformed,
 			brief: "the MAC is not base64url: it holds something else than A-Z a-z 0-9 - _, such as the + / = of other base64"},
 		{name: "header in other base64", ticket: "e/" + good[2:], code: ErrMalformed,
@@ -120,7 +127,7 @@ func explainedCases() []explained {
 		{name: "other path", ticket: signed(`,"path":"/ws/*"`), code: ErrPath, alter: func(r *Request) { r.Path = []byte("/chat/%20") },
 			brief: "the request path is not one that the ticket is bound to", full: `: path "/chat/%20", claim "/ws/*"`},
 		{name: "unclear path", ticket: signed(`,"path":"/ws/*"`), code: ErrPath, alter: func(r *Request) { r.Path = []byte("/ws/../x") },
-			brief: "the ticket is bound to a path, and the request path has a segment . or .., an empty one, a backslash, a NUL, an encoded slash or a broken escape: it equals no claim",
+			brief: "the ticket is bound to a path, and that of the request may be read in two ways (a segment that is empty, . or .., a backslash, a NUL, an encoded slash, a broken escape)",
 			full:  `: path "/ws/../x", claim "/ws/*"`},
 		{name: "no path", ticket: signed(`,"path":"/ws/*"`), code: ErrPath, brief: "the ticket is bound to a path, and the handshake shows none", full: `: claim "/ws/*"`},
 		{name: "other address", ticket: signed(`,"ip":"192.0.2.0/24"`), code: ErrIP, alter: func(r *Request) { r.Addr = netip.MustParseAddr("10.0.0.7") },
@@ -219,4 +226,85 @@ func TestReasonOf(t *testing.T) {
 			t.Errorf("ReasonOf(%v) = %q, want %q", c.err, got, c.want)
 		}
 	}
+}
+
+var update = flag.Bool("update", false, "write testdata/reasons.txt anew")
+
+// TestVectorsSayWhy holds the words for every ticket of testdata/vectors that is
+// refused against testdata/reasons.txt, a line each.
+func TestVectorsSayWhy(t *testing.T) {
+	vectors := readVectors(t)
+	var got strings.Builder
+	for _, name := range slices.Sorted(maps.Keys(vectors)) {
+		f := vectors[name]
+		if f.one(t, "kind") != "ticket" || f.one(t, "expect") == "ok" {
+			continue
+		}
+		v, _, r, now := ticketVector(t, f)
+		var ticket Ticket
+		err := v.ExplainAt(now, r, &ticket)
+		code, _ := CodeOf(err)
+		if code.Code() != f.one(t, "expect") || code == ErrMalformed && (ReasonOf(err) == code.meaning() || ReasonOf(v.PeekAt(now, r, &ticket)) == code.meaning()) {
+			t.Errorf("%s: %v, want a reason for %s", name, err, f.one(t, "expect"))
+		}
+		fmt.Fprintf(&got, "%s: %s: %s\n", strings.TrimSuffix(name, ".txt"), code.Code(), ReasonOf(err))
+	}
+	const path = "testdata/reasons.txt"
+	if *update {
+		if err := os.WriteFile(path, []byte(got.String()), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.String() == string(want) {
+		return
+	}
+	have := strings.Split(string(want), "\n")
+	for line := range strings.Lines(got.String()) {
+		if !slices.Contains(have, strings.TrimSuffix(line, "\n")) {
+			t.Errorf("not in %s: %s", path, line)
+		}
+	}
+	t.Errorf("%s is out of date; look at what changed, then go test -run TestVectorsSayWhy -update .", path)
+}
+
+// The reader without a key finds a fault exactly where a Verifier says malformed, but
+// for what takes a key or a configuration to know.
+func TestInspectAgrees(t *testing.T) {
+	for name, f := range readVectors(t) {
+		if f.one(t, "kind") != "ticket" {
+			continue
+		}
+		v, _, r, now := ticketVector(t, f)
+		var ticket Ticket
+		err := v.PeekAt(now, r, &ticket)
+		malformed := errors.Is(err, ErrMalformed) && err != errKeyAlg && err != errTooLong
+		faults := inspect.Read(r.Ticket, v.maxLen).Faults()
+		if err == errTooLong && len(r.Ticket) > v.maxLen {
+			malformed = true
+		}
+		// What comes before the payload in the order of checks hides its faults here.
+		hidden := errors.Is(err, ErrUnknownKey) || errors.Is(err, ErrBadSignature) || err == errKeyAlg
+		if malformed && len(faults) == 0 || len(faults) > 0 && !malformed && !hidden {
+			t.Errorf("%s: %v; inspect says %q", name, err, faults)
+		}
+		if explained := v.ExplainAt(now, r, &ticket); malformed && ticketFault(err) && !slices.Contains(faults, ReasonOf(explained)) {
+			t.Errorf("%s: Explain says %q, inspect %q", name, ReasonOf(explained), faults)
+		}
+	}
+}
+
+// ticketFault says whether a reason is worded by the packages that both ask.
+func ticketFault(err error) bool {
+	for _, column := range claimFaults {
+		for _, e := range column {
+			if e != nil && err == e {
+				return true
+			}
+		}
+	}
+	return false
 }

@@ -126,7 +126,7 @@ func (g *Gate) check(r *http.Request) (*Ticket, *http.Request, error) {
 		g.counters.Count(err)
 		if g.config.OnRefuse != nil {
 			why := d // so that d needs no memory of its own where all is well
-			why.err, why.host = err, []byte(r.Host)
+			why.err, why.host, why.shown = err, []byte(r.Host), parsedHead{r}
 			g.config.OnRefuse(r, why.refusal(code, remoteOf(r)))
 		}
 		return nil, nil, err

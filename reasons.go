@@ -128,7 +128,7 @@ var (
 	errOtherOrigin = reason(ErrOrigin, "the Origin is not the one that the ticket is bound to")
 	errNoPath      = reason(ErrPath, "the ticket is bound to a path, and the handshake shows none")
 	errOtherPath   = reason(ErrPath, "the request path is not one that the ticket is bound to")
-	errUnclearPath = reason(ErrPath, "the ticket is bound to a path, and the request path has a segment . or .., an empty one, a backslash, a NUL, an encoded slash or a broken escape: it equals no claim")
+	errUnclearPath = reason(ErrPath, "the ticket is bound to a path, and that of the request may be read in two ways (a segment that is empty, . or .., a backslash, a NUL, an encoded slash, a broken escape)")
 	errNoAddr      = reason(ErrIP, "the ticket is bound to an address, and none is known of the peer")
 	errOtherAddr   = reason(ErrIP, "the peer's address is not one that the ticket is bound to")
 )

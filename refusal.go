@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"log/slog"
 	"net"
+	"net/http"
 	"net/netip"
 	"time"
 
@@ -96,3 +97,28 @@ func (d *details) refusal(code Error, remote net.Addr) Refusal {
 	}
 	return r
 }
+
+// method is the first word of the head.
+func (h *Handshake) method() []byte {
+	word, _, _ := bytes.Cut(h.buf[:h.n], []byte{' '})
+	return word
+}
+
+func (h *Handshake) lines() int { return len(h.head.Fields) }
+
+// parsedHead is a head that net/http has read.
+type parsedHead struct{ *http.Request }
+
+func (r parsedHead) Header(name string) []byte {
+	if name == "Host" {
+		return []byte(r.Host)
+	}
+	values := r.Request.Header.Values(name)
+	if len(values) == 0 {
+		return nil
+	}
+	return []byte(values[0])
+}
+
+func (r parsedHead) method() []byte { return []byte(r.Method) }
+func (r parsedHead) lines() int     { return len(r.Request.Header) }

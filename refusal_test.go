@@ -8,6 +8,8 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -123,20 +125,39 @@ func TestRefusalSaysWhy(t *testing.T) {
 	}
 }
 
-// The limits of a head are the Upgrader's own.
-func TestRefusalSaysWhichLimit(t *testing.T) {
+// The faults of a head come with the limit, or with the header that has them.
+func TestRefusalSaysWhichHeader(t *testing.T) {
 	d := newDoor(t, func(c *UpgraderConfig) { c.HeadBytes, c.MaxHeaders = 600, 8 })
-	for want, head := range map[string]string{
-		"head_too_large: the head is longer than the limit allows: limit 600 bytes":                           request("/", "X: "+strings.Repeat("x", 600)),
-		"head_too_large: there are more header lines than the limit allows: limit 8 lines":                    request("/", "A: 1", "B: 2", "C: 3", "D: 4", "E: 5"),
-		"bad_handshake: the Sec-WebSocket-Version header is missing or is not 13":                             strings.Replace(request("/"), "Version: 13", "Version: 8", 1),
-		"bad_handshake: the Sec-WebSocket-Protocol header is not a list of tokens":                            request("/", "Sec-WebSocket-Protocol: a b"),
-		"bad_handshake: no Connection header lists upgrade":                                                   strings.Replace(request("/"), "keep-alive, Upgrade", "keep-alive", 1),
-		"bad_handshake: there is a Content-Length or a Transfer-Encoding header, and a handshake has no body": request("/", "Transfer-Encoding: chunked"),
+	const upgrade, connection, version = "Upgrade: websocket\r\n", "Connection: keep-alive, Upgrade\r\n", "Sec-WebSocket-Version: 13\r\n"
+	with := func(old, new string) string { return strings.Replace(request("/"), old, new, 1) }
+	for _, c := range []struct {
+		head, want string
+		gate       bool // net/http hands it on
+	}{
+		{request("/", "X: "+strings.Repeat("x", 600)), "head_too_large: the head is longer than the limit allows: limit 600 bytes", false},
+		{request("/", "A: 1", "B: 2", "C: 3", "D: 4", "E: 5"), "head_too_large: there are more header lines than the limit allows: limit 8 lines", false},
+		{with(version, "Sec-WebSocket-Version: 8\r\n"), `bad_handshake: the Sec-WebSocket-Version header is missing or is not 13: Sec-WebSocket-Version "8"`, true},
+		{with(version, ""), `bad_handshake: the Sec-WebSocket-Version header is missing or is not 13: no Sec-WebSocket-Version`, true},
+		{with(upgrade, "Upgrade: h2c\r\n"), `bad_handshake: the Upgrade header is missing or is not websocket: Upgrade "h2c"`, true},
+		{with(upgrade, ""), `bad_handshake: the Upgrade header is missing or is not websocket: no Upgrade`, true},
+		{with(connection, "Connection: keep-alive\r\n"), `bad_handshake: no Connection header lists upgrade: Connection "keep-alive"`, true},
+		{with(connection, ""), `bad_handshake: no Connection header lists upgrade: no Connection`, true},
+		{with(connection, "Connection: a b\r\n"), `bad_handshake: the Connection header is not a list of tokens: Connection "a b"`, true},
+		{with("GET", "DELETE"), `bad_handshake: the method is not GET: method "DELETE"`, true},
+		{with("Host: gw.example", "Host: gw example"), `bad_handshake: the Host header is empty or holds a character that no host has: Host "gw example"`, false},
+		{request("/", "Transfer-Encoding: chunked"), `bad_handshake: there is a Content-Length or a Transfer-Encoding header, and a handshake has no body: Transfer-Encoding "chunked"`, false},
+		{request("/", "Content-Length: 5"), `bad_handshake: there is a Content-Length or a Transfer-Encoding header, and a handshake has no body: Content-Length "5"`, true},
+		{request("/", "Bad Header: x"), `bad_handshake: a header line is not name:value CRLF, or holds a control character: line 6 of the headers`, false},
+		{request("/", "Sec-WebSocket-Protocol: a b"), "bad_handshake: the Sec-WebSocket-Protocol header is not a list of tokens", true},
 	} {
-		told, _ := gateways["Upgrader"](t, d, head, netip.Addr{})
-		if told.Err == nil || told.Err.Error() != "wsticket: "+want {
-			t.Errorf("told %v, want %s", told.Err, want)
+		for _, way := range []string{"Upgrader", "Gate"} {
+			if way == "Gate" && !c.gate {
+				continue
+			}
+			told, _ := gateways[way](t, d, c.head, netip.Addr{})
+			if told.Err == nil || told.Err.Error() != "wsticket: "+c.want {
+				t.Errorf("%s told\n     %v,\nwant wsticket: %s", way, told.Err, c.want)
+			}
 		}
 	}
 }
@@ -223,6 +244,28 @@ func TestRefusalIsKept(t *testing.T) {
 		if got := r.Err.Error(); !strings.HasPrefix(got, "wsticket: ") || strings.Contains(got, "ada") || strings.Contains(got, "bob") {
 			t.Errorf("kept %q", got)
 		}
+	}
+}
+
+// Single use has its values too.
+func TestRefusalSaysWhenTheCacheBegan(t *testing.T) {
+	d := newDoor(t, nil)
+	cache, err := NewReplayCache(ReplayConfig{PeakPerSecond: 100})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d.config.Verifier, err = NewVerifier(VerifierConfig{Keys: d.keys, Replay: cache}); err != nil {
+		t.Fatal(err)
+	}
+	told, err := gateways["Upgrader"](t, d, request("/?ticket="+d.ticket(t, Claims{})), netip.Addr{})
+	want := regexp.MustCompile(`^wsticket: issued_before_start: may have been used before this single-use cache began: iat (\d+), taken from (\d+) on$`)
+	m := want.FindStringSubmatch(told.Err.Error())
+	if err != ErrIssuedBeforeStart || m == nil {
+		t.Fatalf("%v, told %v", err, told.Err)
+	}
+	iat, _ := strconv.ParseInt(m[1], 10, 64)
+	if from, _ := strconv.ParseInt(m[2], 10, 64); from != cache.notAfter+1 || iat >= from {
+		t.Error(told.Err)
 	}
 }
 

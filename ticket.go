@@ -59,7 +59,9 @@ func (t *Ticket) Subject() []byte { return t.text(claims.Subject, t.set.Subject)
 // Issuer is iss.
 func (t *Ticket) Issuer() []byte { return t.text(claims.Issuer, t.set.Issuer) }
 
-// Scope is scope, a list separated by spaces (RFC 8693 section 4.2).
+// Scope is scope, a list separated by spaces ([RFC 8693 section 4.2]).
+//
+// [RFC 8693 section 4.2]: https://www.rfc-editor.org/rfc/rfc8693#section-4.2
 func (t *Ticket) Scope() []byte { return t.text(claims.Scope, t.set.Scope) }
 
 // SessionID is sid, the session that the ticket was minted in.

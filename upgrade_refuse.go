@@ -92,7 +92,7 @@ func (u *Upgrader) report(conn net.Conn, h *Handshake, err error, code Error) {
 	u.counters.refuse(code, err, h.judgedAt)
 	if u.config.OnRefuse != nil {
 		h.why = details{err: err, verifier: u.config.Verifier, policy: &u.policy, now: h.judgedAt, request: h.asked, host: h.Host(),
-			ticket: &h.Ticket, headBytes: u.config.HeadBytes, maxHeaders: u.config.MaxHeaders}
+			ticket: &h.Ticket, shown: h, headBytes: u.config.HeadBytes, maxHeaders: u.config.MaxHeaders}
 		u.config.OnRefuse(h.why.refusal(code, conn.RemoteAddr()))
 		h.why = details{err: err}
 	}

@@ -64,7 +64,10 @@ func TestVectorsAreGenerated(t *testing.T) {
 	}
 }
 
-func runTicketVector(t *testing.T, v vectorFile) {
+// ticketVector is the verifier of a vector, with a guard that allows all, and what
+// it is asked.
+func ticketVector(t *testing.T, v vectorFile) (*Verifier, *recordingGuard, Request, time.Time) {
+	t.Helper()
 	guard := &recordingGuard{}
 	verifier, err := NewVerifier(VerifierConfig{
 		Keys:          mustKeyring(t, v.one(t, "keyring")),
@@ -86,7 +89,11 @@ func runTicketVector(t *testing.T, v vectorFile) {
 			t.Fatal(err)
 		}
 	}
-	now := v.now(t)
+	return verifier, guard, request, v.now(t)
+}
+
+func runTicketVector(t *testing.T, v vectorFile) {
+	verifier, guard, request, now := ticketVector(t, v)
 
 	// One Ticket for both, so that the second has leftovers of the first to show.
 	var ticket Ticket

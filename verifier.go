@@ -146,8 +146,9 @@ func NewVerifier(config VerifierConfig) (*Verifier, error) {
 func seconds(n int64) time.Duration { return time.Duration(n) * time.Second }
 
 // Redeem checks everything and spends the ticket: nil once for each ticket. t
-// then holds it. The error is a refusal code; see [CodeOf]. ctx is handed to the
-// guard.
+// then holds it. The error is a refusal: [CodeOf] tells its code, [ReasonOf] the rule
+// that was broken, and [Verifier.Explain] the values too. It shows nothing of the
+// ticket and may be kept. ctx is handed to the guard.
 func (v *Verifier) Redeem(ctx context.Context, r Request, t *Ticket) error {
 	return v.RedeemAt(ctx, time.Now(), r, t)
 }
@@ -320,6 +321,9 @@ func (t *Ticket) unread(payload []byte, err error) error {
 func misshapen(text []byte) error {
 	if bytes.Count(text, []byte{'.'}) != 2 {
 		return errDots
+	}
+	if b64.Diagnose(text[bytes.LastIndexByte(text, '.')+1:]) == b64.Letter {
+		return macText[b64.Letter]
 	}
 	return errMACLength
 }

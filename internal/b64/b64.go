@@ -1,6 +1,9 @@
-// Package b64 decodes base64url without padding, canonical (RFC 4648 sections 5
-// and 3.5): a letter outside the alphabet, white space, padding or non-zero
-// spare bits is a fault. encoding/base64 skips CR and LF even when strict.
+// Package b64 decodes base64url without padding, canonical ([RFC 4648 section 5]
+// and [RFC 4648 section 3.5]): a letter outside the alphabet, white space, padding or
+// non-zero spare bits is a fault. encoding/base64 skips CR and LF even when strict.
+//
+// [RFC 4648 section 5]: https://www.rfc-editor.org/rfc/rfc4648#section-5
+// [RFC 4648 section 3.5]: https://www.rfc-editor.org/rfc/rfc4648#section-3.5
 package b64
 
 import "encoding/binary"

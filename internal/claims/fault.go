@@ -2,7 +2,10 @@ package claims
 
 import (
 	"bytes"
+	"encoding/json"
+	"errors"
 	"math/bits"
+	"strconv"
 
 	"github.com/wsticket/wsticket/internal/jsonscan"
 	"github.com/wsticket/wsticket/internal/quote"
@@ -56,8 +59,8 @@ func (p Present) Index() int {
 type Fault struct {
 	Kind  Kind
 	Claim Present // the claim at fault, or 0
-	Name  Span    // of the member at fault in the payload, without its quotes
-	Value Span    // its JSON text
+	Name  Span    // of the member at fault in the payload, a JSON string
+	Value Span    // its JSON text, or all of the payload
 }
 
 const (
@@ -117,8 +120,14 @@ func (f Fault) String() string {
 func (f Fault) Append(dst, payload, ticket []byte) []byte {
 	dst = append(dst, f.String()...)
 	switch {
+	case f.Kind == NotJSON:
+		var syntax *json.SyntaxError
+		if err := json.Unmarshal(f.Value.In(payload), new(any)); errors.As(err, &syntax) {
+			dst = strconv.AppendInt(append(dst, " (at byte "...), syntax.Offset, 10)
+			dst = append(dst, ')')
+		}
 	case f.Kind == Escaped || f.Kind == Duplicate && f.Claim == 0:
-		dst = quote.Append(append(dst, ' '), f.Name.In(payload), ticket)
+		dst = quote.AppendBare(append(dst, ' '), f.Name.In(payload), ticket)
 	case kinds[f.Kind].shows:
 		dst = quote.AppendBare(append(dst, " ("...), f.Value.In(payload), ticket)
 		dst = append(dst, ')')
@@ -132,17 +141,17 @@ func (f Fault) Append(dst, payload, ticket []byte) []byte {
 // allocates nothing.
 func Diagnose(p []byte, scratch *Scratch) Fault {
 	if why := jsonscan.Why(p, maxDepth); why != jsonscan.Fine {
-		return Fault{Kind: Kind(why)}
+		return Fault{Kind: Kind(why), Value: Span{0, uint16(len(p))}}
 	}
 	var has Present
 	others := 0
 	for i := jsonscan.Space(p, jsonscan.Space(p, 0)+1); p[i] != '}'; {
 		end, escaped := jsonscan.String(p, i)
-		f := Fault{Name: Span{uint16(i + 1), uint16(end - i - 2)}}
+		f := Fault{Name: Span{uint16(i), uint16(end - i)}}
+		f.Claim = known(p[i+1 : end-1])
 		i = jsonscan.Space(p, jsonscan.Space(p, end)+1)
 		end = jsonscan.Value(p, i, maxDepth)
 		f.Value = Span{uint16(i), uint16(end - i)}
-		f.Claim = known(f.Name.In(p))
 		switch {
 		case escaped:
 			f.Kind, f.Claim = Escaped, 0

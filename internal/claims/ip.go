@@ -3,10 +3,12 @@ package claims
 import "net/netip"
 
 // ParseIP reads an address or a CIDR prefix as the ip claim holds them: the
-// texts of netip.ParseAddr and netip.ParsePrefix (RFC 4291 section 2.2 and 2.3),
+// texts of netip.ParseAddr and netip.ParsePrefix ([RFC 4291 section 2.2] and 2.3),
 // without the allocation their errors cost every caller that has bytes. The
 // result is a prefix without host bits; an address stands for itself alone, its
 // zone dropped; what is 4-in-6 comes out as IPv4.
+//
+// [RFC 4291 section 2.2]: https://www.rfc-editor.org/rfc/rfc4291#section-2.2
 func ParseIP[T string | []byte](text T) (netip.Prefix, bool) {
 	slash, zone := index(text, '/'), index(text, '%')
 	var addr netip.Addr
@@ -93,7 +95,9 @@ func parse4[T string | []byte](text T, a []byte) bool {
 	return true
 }
 
-// parse6 reads the forms of RFC 4291 section 2.2 into a, which must be zero.
+// parse6 reads the forms of [RFC 4291 section 2.2] into a, which must be zero.
+//
+// [RFC 4291 section 2.2]: https://www.rfc-editor.org/rfc/rfc4291#section-2.2
 func parse6[T string | []byte](text T, a *[16]byte) bool {
 	gap, n := -1, 0 // where :: stood, and how many bytes are read
 	if len(text) >= 2 && text[0] == ':' {

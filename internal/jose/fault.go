@@ -56,7 +56,7 @@ const (
 type Fault struct {
 	Kind        Kind
 	Member      Member
-	Name, Value []byte // the JSON text, Name without its quotes
+	Name, Value []byte // the JSON text
 }
 
 // Faults calls yield with every fault that has words of its own; Name and Value
@@ -112,7 +112,7 @@ func (f Fault) String() string {
 func (f Fault) Append(dst, ticket []byte) []byte {
 	switch f.Kind {
 	case Escaped, Foreign:
-		return quote.Append(append(append(dst, f.String()...), ": "...), f.Name, ticket)
+		return quote.AppendBare(append(append(dst, f.String()...), ": "...), f.Name, ticket)
 	case NotText:
 		dst = append(append(dst, f.String()...), " ("...)
 		return append(quote.AppendBare(dst, f.Value, ticket), ')')

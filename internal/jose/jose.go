@@ -43,12 +43,12 @@ func Parse(h, arena []byte) (header Header, _ Fault) {
 		if end == jsonscan.Fault {
 			return Header{}, broken(h)
 		}
-		f := Fault{Name: h[i+1 : end-1]}
+		f := Fault{Name: h[i:end]}
 		if escaped {
 			f.Kind = Escaped
 			return Header{}, f
 		}
-		f.Member = memberOf(f.Name)
+		f.Member = memberOf(h[i+1 : end-1])
 		if i = jsonscan.Space(h, end); i >= len(h) || h[i] != ':' {
 			return Header{}, broken(h)
 		}

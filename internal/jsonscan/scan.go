@@ -1,8 +1,10 @@
-// Package jsonscan reads JSON strictly and without building anything: RFC 8259
+// Package jsonscan reads JSON strictly and without building anything: [RFC 8259]
 // in valid UTF-8, nothing repaired, no lone surrogates, bounded nesting.
 //
 // The functions that take an index are the primitives of the ticket's hot path.
 // [Object], [Array], [Text] and [Integer] serve where allocation does not matter.
+//
+// [RFC 8259]: https://www.rfc-editor.org/rfc/rfc8259
 package jsonscan
 
 import (
@@ -227,7 +229,9 @@ func literal(b []byte, i int, word string) int {
 	return i + len(word)
 }
 
-// number follows the grammar of RFC 8259 section 6.
+// number follows the grammar of [RFC 8259 section 6].
+//
+// [RFC 8259 section 6]: https://www.rfc-editor.org/rfc/rfc8259#section-6
 func number(b []byte, i int) int {
 	if i < len(b) && b[i] == '-' {
 		i++

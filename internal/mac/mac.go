@@ -1,7 +1,10 @@
-// Package mac computes HMAC-SHA-2 (RFC 2104, RFC 7518 section 3.2) over tickets
+// Package mac computes HMAC-SHA-2 ([RFC 2104], [RFC 7518 section 3.2]) over tickets
 // without allocating: each key keeps the hash states that follow its inner and
 // outer pads, and a known beginning of the message may be absorbed ahead of
 // time. The hashing itself is the standard library's.
+//
+// [RFC 2104]: https://www.rfc-editor.org/rfc/rfc2104
+// [RFC 7518 section 3.2]: https://www.rfc-editor.org/rfc/rfc7518#section-3.2
 package mac
 
 import (

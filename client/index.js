@@ -203,9 +203,8 @@ export function connect({
     else if (!minting) emit("close", how);
   };
 
-  // settle ends all that belongs to a socket in use, or to the wait for one.
+  // settle ends what accompanies a socket in use, and the wait for one.
   const settle = () => {
-    live = null;
     hangUpRenewal?.();
     waits.forEach(stop);
   };

@@ -18,6 +18,8 @@ import (
 
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/chromedp"
+
+	"github.com/wsticket/wsticket/live"
 )
 
 // TestDemoPage clicks through every scene of the demo in a real browser. With
@@ -60,8 +62,33 @@ func TestDemoPage(t *testing.T) {
 	all := map[string]int{"accepted": 1, "replayed": 1, "bad_signature": 1, "expired": 1}
 	demo.counts(t, all)
 
+	// The server drops the connection; the client comes back with another ticket.
+	p.do(chromedp.Click(chromedp.ID("lose")))
+	p.wants("lose-says", "accepted again after")
+	p.wants("lose-says", "code 1006")
+	p.wants("connect-says", "open again")
+	p.say("back")
+	p.wants("echo-says", "“back”")
+	all["accepted"]++
+	demo.counts(t, all)
+
+	// A session is renewed before its end, and ended by a logout.
+	p.do(chromedp.Click(chromedp.ID("login")))
+	p.wants("login-says", "ends with the session")
+	p.do(chromedp.WaitVisible(chromedp.ID("session")))
+	p.wants("login-says", "Renewed 1 time: a second connection")
+	p.wants("claims", `"session_exp":`)
+	all["accepted"] += 2
+	demo.counts(t, all)
+	p.do(chromedp.Click(chromedp.ID("logout")))
+	p.wants("login-says", "unauthorized")
+	p.do(chromedp.WaitNotVisible(chromedp.ID("session")))
+	demo.counts(t, all)
+	p.say("untouched") // that was another connection
+	p.wants("echo-says", "“untouched”")
+
 	verdicts := evaluate[[]string](p, `[...document.querySelectorAll("#attempts tr")].map((r) => r.dataset.code)`)
-	if want := []string{"expired", "bad_signature", "replayed", "accepted"}; !slices.Equal(verdicts, want) {
+	if want := []string{"accepted", "accepted", "accepted", "expired", "bad_signature", "replayed", "accepted"}; !slices.Equal(verdicts, want) {
 		t.Errorf("the page lists %q, want %q", verdicts, want)
 	}
 	for _, text := range evaluate[[]string](p, `[...document.querySelectorAll("#attempts td.num")].map((c) => c.textContent)`) {
@@ -87,7 +114,8 @@ func TestDemoPage(t *testing.T) {
 
 	// A signal ends it, and the open connection with it.
 	demo.stop(t)
-	p.wants("connect-says", "has ended: the demo ends")
+	p.wants("connect-says", "has ended: "+live.GoingAway.Reason()+" (1001)")
+	p.wants("connect-says", "The mint does not answer")
 	if text := demo.stderr.String(); text != "" {
 		t.Errorf("the demo wrote to standard error: %s", text)
 	}
@@ -97,8 +125,9 @@ func TestDemoPage(t *testing.T) {
 		if err != nil {
 			break
 		}
-		// Browsers log a refused handshake, and polling once the server is gone.
-		if !strings.Contains(message.Text, "WebSocket connection to") && !strings.Contains(message.Text, "ERR_CONNECTION_REFUSED") {
+		// Browsers log a refused handshake, a mint that says no after the logout, and
+		// what finds no server once it is gone.
+		if !slices.ContainsFunc([]string{"WebSocket connection to", "status of 401", "ERR_CONNECTION_REFUSED"}, func(known string) bool { return strings.Contains(message.Text, known) }) {
 			t.Errorf("the console says: %v", message)
 		}
 	}

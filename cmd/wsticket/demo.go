@@ -32,7 +32,7 @@ func demo(e *env, f *flags) error {
 	if err != nil {
 		return fmt.Errorf("demo: %w", err)
 	}
-	d, err := newDemoServer(keys, replay)
+	d, err := newDemoServer(keys, replay, since)
 	if err != nil {
 		return fmt.Errorf("demo: %w", err)
 	}
@@ -48,7 +48,11 @@ func demo(e *env, f *flags) error {
 	if *path != "" {
 		go keys.Watch(ctx, *path, 2*time.Second, func(err error) { e.warn("%v", err) })
 	}
-	return e.serve(ctx, stop, d, listener, replay.ReadyAt())
+	readyAt := replay.ReadyAt()
+	if at := d.connections.ReadyAt(); at.After(readyAt) {
+		readyAt = at
+	}
+	return e.serve(ctx, stop, d, listener, readyAt)
 }
 
 // demoKeys returns the keyring, and since when the single-use cache may say that
@@ -103,8 +107,7 @@ func (e *env) serve(ctx context.Context, stop func(), d *demoServer, listener ne
 			stop()
 			ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
 			defer cancel()
-			d.closeSockets()
-			err := server.Shutdown(ctx)
+			err := errors.Join(d.connections.Shutdown(ctx, 0), server.Shutdown(ctx))
 			if errors.Is(err, context.DeadlineExceeded) {
 				err = server.Close()
 			}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/sha256"
 	_ "embed"
 	"encoding/base64"
@@ -11,6 +12,7 @@ import (
 	"math"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -19,6 +21,8 @@ import (
 	"github.com/gobwas/ws/wsutil"
 
 	"github.com/wsticket/wsticket"
+	"github.com/wsticket/wsticket/client"
+	"github.com/wsticket/wsticket/live"
 )
 
 //go:embed demo.html
@@ -28,20 +32,24 @@ var demoPage string
 // keeps to itself, the code of each refusal, it tells under /attempts: seeing it
 // is what the demo is for.
 type demoServer struct {
-	mux   http.ServeMux
-	gate  *wsticket.Gate
-	page  []byte
-	csp   string
-	mu    sync.Mutex
-	last  []attempt // the newest last, at most maxAttempts
-	n     int       // attempts so far
-	conns map[net.Conn]bool
+	mux         http.ServeMux
+	gate        *wsticket.Gate
+	connections *live.Registry
+	page        []byte
+	csp         string
+	mu          sync.Mutex
+	last        []attempt           // the newest last, at most maxAttempts
+	n           int                 // attempts so far
+	conns       map[net.Conn]string // to the name of the attempt
+	sessions    []string            // who is logged in, the newest last, at most maxSessions
 }
 
 const (
-	maxAttempts = 50
-	maxMessage  = 64 << 10
-	idleSocket  = 5 * time.Minute
+	maxAttempts   = 50
+	maxMessage    = 64 << 10
+	idleSocket    = 5 * time.Minute
+	maxSessions   = 100
+	sessionLength = 12 * time.Second // from each ticket on
 )
 
 // An attempt is a request for a connection and what became of it. It holds
@@ -57,18 +65,19 @@ type attempt struct {
 
 type attemptKey struct{}
 
-func newDemoServer(keys *wsticket.Keyring, replay wsticket.ReplayGuard) (*demoServer, error) {
-	d := &demoServer{conns: make(map[net.Conn]bool)}
+func newDemoServer(keys *wsticket.Keyring, replay wsticket.ReplayGuard, since time.Time) (*demoServer, error) {
+	d := &demoServer{conns: make(map[net.Conn]string)}
+	var err error
+	if d.connections, err = live.New(live.Config{Since: since}); err != nil {
+		return nil, err
+	}
 	signer, err := wsticket.NewSigner(wsticket.SignerConfig{Keys: keys})
 	if err != nil {
 		return nil, err
 	}
 	minter, err := wsticket.NewMintHandler(wsticket.MintConfig{
-		Signer: signer,
-		// A real application looks at its session here.
-		Authenticate: func(*http.Request) (*wsticket.Claims, error) {
-			return &wsticket.Claims{Subject: "demo"}, nil
-		},
+		Signer:       signer,
+		Authenticate: d.authenticate,
 	})
 	if err != nil {
 		return nil, err
@@ -78,18 +87,24 @@ func newDemoServer(keys *wsticket.Keyring, replay wsticket.ReplayGuard) (*demoSe
 		return nil, err
 	}
 	d.gate, err = wsticket.NewGate(wsticket.GateConfig{
-		Verifier: verifier,
-		OnRefuse: func(r *http.Request, refusal wsticket.Refusal) { d.record(r, refusal.Code) },
+		Verifier:  verifier,
+		Authorize: func(_ *http.Request, t *wsticket.Ticket) error { return d.connections.Admit(t) },
+		OnRefuse:  func(r *http.Request, refusal wsticket.Refusal) { d.record(r, refusal.Code) },
 	})
 	if err != nil {
 		return nil, err
 	}
 	d.page, d.csp = readPage(demoPage)
 	d.mux.HandleFunc("GET /{$}", d.servePage)
+	d.mux.Handle("GET /wsticket.js", client.Handler())
 	d.mux.Handle("/ticket", minter)
 	d.mux.Handle("/ws", d.timed(d.gate.Wrap(http.HandlerFunc(d.echo))))
 	d.mux.HandleFunc("GET /stats", d.serveStats)
 	d.mux.HandleFunc("GET /attempts", d.serveAttempts)
+	own := http.NewCrossOriginProtection() // only the demo's page presses its buttons
+	d.mux.Handle("POST /drop", own.Handler(http.HandlerFunc(d.drop)))
+	d.mux.Handle("POST /session", own.Handler(http.HandlerFunc(d.login)))
+	d.mux.Handle("POST /logout", own.Handler(http.HandlerFunc(d.logout)))
 	return d, nil
 }
 
@@ -105,7 +120,7 @@ func (d *demoServer) timed(gate http.Handler) http.Handler {
 
 // attemptName is what the page calls its attempt, or nothing.
 func attemptName(r *http.Request) string {
-	_, name, _ := strings.Cut(r.URL.RawQuery, "attempt=")
+	name := r.URL.Query().Get("attempt")
 	if len(name) > 16 || strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789") != "" {
 		return ""
 	}
@@ -147,11 +162,15 @@ func (d *demoServer) echo(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer conn.Close()
-	if !d.opened(conn) {
+	ticket, _ := wsticket.TicketFrom(r.Context())
+	socket, err := d.connections.Socket(ticket, conn)
+	if err != nil {
 		return
 	}
+	defer socket.Close()
+	d.opened(conn, attemptName(r))
 	defer d.closed(conn)
-	control := wsutil.ControlFrameHandler(conn, ws.StateServerSide)
+	control := wsutil.ControlFrameHandler(socket, ws.StateServerSide)
 	reader := wsutil.Reader{
 		Source:         buffered,
 		State:          ws.StateServerSide,
@@ -160,7 +179,7 @@ func (d *demoServer) echo(w http.ResponseWriter, r *http.Request) {
 		OnIntermediate: control,
 	}
 	for {
-		conn.SetDeadline(time.Now().Add(idleSocket))
+		socket.SetDeadline(time.Now().Add(idleSocket))
 		header, err := reader.NextFrame()
 		if err != nil {
 			return
@@ -172,22 +191,17 @@ func (d *demoServer) echo(w http.ResponseWriter, r *http.Request) {
 			continue
 		}
 		message, err := io.ReadAll(&reader)
-		if err != nil || wsutil.WriteServerMessage(conn, header.OpCode, message) != nil {
+		if err != nil || wsutil.WriteServerMessage(socket, header.OpCode, message) != nil {
 			return
 		}
 	}
 }
 
-// opened keeps conn to close it at the end, which the http.Server does not do for
-// a connection that it has given away. False means that the end has come.
-func (d *demoServer) opened(conn net.Conn) bool {
+// opened keeps conn, so that it can be dropped by its name.
+func (d *demoServer) opened(conn net.Conn, name string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.conns == nil {
-		return false
-	}
-	d.conns[conn] = true
-	return true
+	d.conns[conn] = name
 }
 
 func (d *demoServer) closed(conn net.Conn) {
@@ -196,16 +210,60 @@ func (d *demoServer) closed(conn net.Conn) {
 	delete(d.conns, conn)
 }
 
-// closeSockets says goodbye to all open connections and takes no more.
-func (d *demoServer) closeSockets() {
+// drop ends the connection of an attempt as a server does that has crashed.
+func (d *demoServer) drop(w http.ResponseWriter, r *http.Request) {
+	name := attemptName(r)
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for conn := range d.conns {
-		conn.SetDeadline(time.Now().Add(time.Second))
-		ws.WriteFrame(conn, ws.NewCloseFrame(ws.NewCloseFrameBody(ws.StatusGoingAway, "the demo ends")))
-		conn.Close()
+	for conn, of := range d.conns {
+		if of == name && name != "" {
+			conn.Close()
+		}
 	}
-	d.conns = nil
+	w.WriteHeader(http.StatusNoContent)
+}
+
+// authenticate gives a ticket to whoever asks; to who says that they are in a session,
+// only while they are. A real application looks at its cookie here.
+func (d *demoServer) authenticate(r *http.Request) (*wsticket.Claims, error) {
+	claims := &wsticket.Claims{Subject: "demo"}
+	if id := r.URL.Query().Get("session"); id != "" {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		if !slices.Contains(d.sessions, id) {
+			return nil, wsticket.ErrUnauthenticated
+		}
+		claims.SessionID, claims.SessionExpires = id, time.Now().Add(sessionLength)
+	}
+	return claims, nil
+}
+
+// login begins a session. In a real application its id is no secret, and is not what
+// authenticates; a cookie is.
+func (d *demoServer) login(w http.ResponseWriter, _ *http.Request) {
+	id := rand.Text()
+	d.mu.Lock()
+	if d.sessions = append(d.sessions, id); len(d.sessions) > maxSessions {
+		d.sessions = slices.Delete(d.sessions, 0, 1)
+	}
+	d.mu.Unlock()
+	writeJSON(w, map[string]string{"session": id})
+}
+
+// logout ends a session: first its tickets, then its connections.
+func (d *demoServer) logout(w http.ResponseWriter, r *http.Request) {
+	id := r.URL.Query().Get("session")
+	d.mu.Lock()
+	known := slices.Contains(d.sessions, id)
+	d.sessions = slices.DeleteFunc(d.sessions, func(other string) bool { return other == id })
+	d.mu.Unlock()
+	if known {
+		if err := d.connections.CloseSession(r.Context(), id); err != nil {
+			http.Error(w, "the session could not be ended everywhere; try again", http.StatusServiceUnavailable)
+			return
+		}
+	}
+	w.WriteHeader(http.StatusNoContent)
 }
 
 func (d *demoServer) serveStats(w http.ResponseWriter, _ *http.Request) {
@@ -239,17 +297,18 @@ func (d *demoServer) servePage(w http.ResponseWriter, r *http.Request) {
 }
 
 // readPage fills in what the page must know of the server, and writes the policy
-// that lets its own script and style run and nothing else.
+// that lets its own script, the client and its style run and nothing else.
 func readPage(page string) (text []byte, csp string) {
-	page = strings.ReplaceAll(page, "{{leeway}}", fmt.Sprint(int(wsticket.DefaultLeeway/time.Second)))
-	return []byte(page), fmt.Sprintf("default-src 'none'; script-src %s; style-src %s; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; connect-src 'self'",
-		hashOf(page, "script"), hashOf(page, "style"))
+	page = strings.NewReplacer("{{leeway}}", fmt.Sprint(int(wsticket.DefaultLeeway/time.Second)),
+		"{{session}}", fmt.Sprint(int(sessionLength/time.Second))).Replace(page)
+	return []byte(page), fmt.Sprintf("default-src 'none'; script-src 'self' %s; style-src %s; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; connect-src 'self'",
+		hashOf(page, `<script type="module">`, "</script>"), hashOf(page, "<style>", "</style>"))
 }
 
-// hashOf is the source expression of the page's one element of that name.
-func hashOf(page, element string) string {
-	_, rest, _ := strings.Cut(page, "<"+element+">")
-	text, _, _ := strings.Cut(rest, "</"+element+">")
+// hashOf is the source expression of what stands between the page's one pair of tags.
+func hashOf(page, opening, closing string) string {
+	_, rest, _ := strings.Cut(page, opening)
+	text, _, _ := strings.Cut(rest, closing)
 	sum := sha256.Sum256([]byte(text))
 	return "'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"
 }

@@ -259,6 +259,19 @@ test("close() in a handler of close stops the attempts", async (t) => {
   assert.equal(getTicket.asked.length, 1);
 });
 
+test("close() in a handler of the last failure makes one last close and not two", async (t) => {
+  for (const [type, serve, instead] of [["mintfailed", undefined, async () => new Response("", { status: 403 })], ["error", (s) => s.refuse("Unexpected server response: 403")]]) {
+    const world = install(t), getTicket = minter(world);
+    getTicket.instead = instead;
+    if (serve) world.serve = serve;
+    const socket = connect({ url: URL, getTicket });
+    const lines = listen(socket);
+    socket.addEventListener(type, () => socket.close());
+    await world.clock.pass(1e5);
+    assert.deepEqual(lines, [instead ? "mintfailed 403" : "error", "forbidden 403", "close 1006 for good"]);
+  }
+});
+
 test("a signal closes it, before it began and later", async (t) => {
   const world = install(t), getTicket = minter(world);
   const socket = connect({ url: URL, getTicket, signal: AbortSignal.abort() });

@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -190,4 +191,98 @@ func readDoc(t *testing.T, path string) string {
 		t.Errorf("%s has CR in it", path)
 	}
 	return string(content)
+}
+
+// TestDocsTroubleshooting holds the tables of docs/troubleshooting.md against the
+// reasons that there are: every code has its rows, and what a row quotes is said by a
+// refusal of that code. TestTroubleshooting in interop makes the lines of the log.
+func TestDocsTroubleshooting(t *testing.T) {
+	page := readDoc(t, "docs/troubleshooting.md")
+	said := map[string][]string{}
+	for _, code := range Codes() {
+		said[code.Code()] = []string{code.meaning()}
+	}
+	for _, e := range reasons[errEnd:] {
+		said[e.code.Code()] = append(said[e.code.Code()], e.text)
+	}
+	var codes, quotes []string
+	for _, row := range tableUnder(t, page, "Every code") {
+		if row[0] != "" {
+			codes = append(codes, strings.Trim(row[0], "`"))
+		}
+		code := codes[len(codes)-1]
+		if row[3] == "" && code != "unauthorized" && !strings.Contains(row[1], "client went away") && !strings.Contains(row[1], "closed within") {
+			t.Errorf("%s: nothing to change: %q", code, row)
+		}
+		for _, quoted := range regexp.MustCompile("`([^`]*)`").FindAllStringSubmatch(row[1], -1) {
+			quotes = append(quotes, quoted[1])
+			if code != "unauthorized" && !slices.ContainsFunc(said[code], func(text string) bool { return strings.HasPrefix(text, quoted[1]) }) {
+				t.Errorf("no refusal as %s says %q", code, quoted[1])
+			}
+		}
+	}
+	// The faults of heads, headers, payloads and base64 are too many for a page; all
+	// others stand on it.
+	many := map[*refusalError]bool{}
+	for _, list := range [][]*refusalError{headErrors[:], headerText[:], macText[:], payloadText[:], headerFaults[:]} {
+		for _, e := range list {
+			many[e] = true
+		}
+	}
+	for _, list := range claimFaults {
+		for _, e := range list {
+			many[e] = true
+		}
+	}
+	for _, e := range reasons[errEnd:] {
+		if !many[e] && !slices.ContainsFunc(quotes, func(q string) bool { return strings.HasPrefix(e.text, q) }) {
+			t.Errorf("not in the table: %s: %s", e.code.Code(), e.text)
+		}
+	}
+	var want []string
+	for _, code := range Codes() {
+		want = append(want, code.Code())
+	}
+	if !slices.Equal(codes, want) {
+		t.Errorf("the table has the codes\n%q, want\n%q", codes, want)
+	}
+
+	var minting []string
+	for _, row := range tableUnder(t, page, "The mint endpoint") {
+		for _, quoted := range regexp.MustCompile("`([^`]*)`").FindAllStringSubmatch(row[1], -1) {
+			minting = append(minting, row[0]+" "+quoted[1])
+		}
+	}
+	for _, e := range mintReasons[1:] {
+		if row := fmt.Sprintf("%d %s", e.status, e.text); !slices.Contains(minting, row) {
+			t.Errorf("not in the table of the mint endpoint: %s", row)
+		}
+	}
+	if len(minting) != len(mintReasons)-1 {
+		t.Errorf("%d reasons of the mint endpoint, want %d: %q", len(minting), len(mintReasons)-1, minting)
+	}
+}
+
+// tableUnder returns the cells of the table in a section, without its head.
+func tableUnder(t *testing.T, page, heading string) (rows [][]string) {
+	t.Helper()
+	_, section, ok := strings.Cut(page, "\n## "+heading+"\n")
+	if !ok {
+		t.Fatalf("no section %q", heading)
+	}
+	section, _, _ = strings.Cut(section, "\n## ")
+	for line := range strings.Lines(section) {
+		if !strings.HasPrefix(line, "|") {
+			continue
+		}
+		cells := strings.Split(strings.Trim(strings.TrimSpace(line), "|"), "|")
+		for i := range cells {
+			cells[i] = strings.TrimSpace(cells[i])
+		}
+		rows = append(rows, cells)
+	}
+	if len(rows) < 3 {
+		t.Fatalf("no table under %q", heading)
+	}
+	return rows[2:]
 }

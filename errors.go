@@ -11,9 +11,10 @@ import "errors"
 // that was broken ("wsticket: malformed: jti is missing", see [ReasonOf]) or with
 // their cause (see [ReplayGuard]). The zero Error is no code.
 //
-// Four errors of this package are no Error, for they are not of a handshake:
-// [ErrNoSigningKey] is a Signer's, and [ErrUnauthenticated], [ErrForbidden] and
-// [ErrTooManyRequests] are what an application tells a MintHandler.
+// Some errors of this package are no Error, for they are not of a handshake:
+// [ErrNoSigningKey] is a Signer's, and [ErrUnauthenticated], [ErrForbidden],
+// [ErrUnavailable] and [ErrTooManyRequests] are what an application tells a
+// MintHandler.
 type Error uint8
 
 // The refusal codes. A client learns only the [Class] of a refusal; the code is

@@ -15,62 +15,74 @@ import (
 	"github.com/wsticket/wsticket"
 )
 
-// TestMintingPrograms runs every program of docs/minting.md, and lets in the
-// ticket that it prints: for HS256 and HS512, and with a keyring in the middle of
-// a rotation, where only one of the keys may sign.
-func TestMintingPrograms(t *testing.T) {
+// A mintingLanguage is one that docs/minting.md has a program in. run says how to run
+// it, and skips the test where it cannot be run.
+type mintingLanguage struct {
+	fence, file string
+	run         func(t *testing.T, dir string) []string
+}
+
+var mintingLanguages = []mintingLanguage{
+	{"python", "mint.py", func(t *testing.T, _ string) []string {
+		python := installed(t, "Python 3 of Debian", "apt-get install python3 python3-jwt", "/usr/bin/python3", "python3")
+		if exec.Command(python, "-c", "import jwt").Run() != nil {
+			missing(t, "no PyJWT for "+python+"; get it, for instance with: apt-get install python3-jwt")
+		}
+		return []string{python}
+	}},
+	{"js", "mint.mjs", func(t *testing.T, dir string) []string {
+		node := installed(t, "Node", "apt-get install nodejs npm", "node")
+		npm := installed(t, "npm", "apt-get install npm", "npm")
+		install := exec.Command(npm, "install", "--no-audit", "--no-fund", "--silent", "--prefix", dir, "jose@6.2.18")
+		if out, err := install.CombinedOutput(); err != nil {
+			missing(t, fmt.Sprintf("npm install jose: %v\n%s", err, out))
+		}
+		return []string{node}
+	}},
+	{"ruby", "mint.rb", func(t *testing.T, _ string) []string {
+		ruby := installed(t, "Ruby", "apt-get install ruby ruby-jwt", "ruby")
+		if exec.Command(ruby, "-e", "require 'jwt'").Run() != nil {
+			missing(t, "no ruby-jwt; get it, for instance with: apt-get install ruby-jwt")
+		}
+		return []string{ruby}
+	}},
+	{"perl", "mint.pl", func(t *testing.T, _ string) []string {
+		perl := installed(t, "Perl", "apt-get install perl libcrypt-jwt-perl", "perl")
+		if exec.Command(perl, "-MCrypt::JWT", "-e", "1").Run() != nil {
+			missing(t, "no Crypt::JWT; get it, for instance with: apt-get install libcrypt-jwt-perl")
+		}
+		return []string{perl}
+	}},
+	{"php", "mint.php", func(t *testing.T, _ string) []string {
+		return []string{installed(t, "PHP", "apt-get install php-cli", "php")}
+	}},
+}
+
+// program is the one on the page.
+func (l *mintingLanguage) program(t *testing.T) string {
+	t.Helper()
 	page, err := os.ReadFile("../docs/minting.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, language := range []struct {
-		fence, file string
-		run         func(t *testing.T, dir string) []string
-	}{
-		{"python", "mint.py", func(t *testing.T, _ string) []string {
-			python := installed(t, "Python 3 of Debian", "apt-get install python3 python3-jwt", "/usr/bin/python3", "python3")
-			if exec.Command(python, "-c", "import jwt").Run() != nil {
-				missing(t, "no PyJWT for "+python+"; get it, for instance with: apt-get install python3-jwt")
-			}
-			return []string{python}
-		}},
-		{"js", "mint.mjs", func(t *testing.T, dir string) []string {
-			node := installed(t, "Node", "apt-get install nodejs npm", "node")
-			npm := installed(t, "npm", "apt-get install npm", "npm")
-			install := exec.Command(npm, "install", "--no-audit", "--no-fund", "--silent", "--prefix", dir, "jose@6.2.18")
-			if out, err := install.CombinedOutput(); err != nil {
-				missing(t, fmt.Sprintf("npm install jose: %v\n%s", err, out))
-			}
-			return []string{node}
-		}},
-		{"ruby", "mint.rb", func(t *testing.T, _ string) []string {
-			ruby := installed(t, "Ruby", "apt-get install ruby ruby-jwt", "ruby")
-			if exec.Command(ruby, "-e", "require 'jwt'").Run() != nil {
-				missing(t, "no ruby-jwt; get it, for instance with: apt-get install ruby-jwt")
-			}
-			return []string{ruby}
-		}},
-		{"perl", "mint.pl", func(t *testing.T, _ string) []string {
-			perl := installed(t, "Perl", "apt-get install perl libcrypt-jwt-perl", "perl")
-			if exec.Command(perl, "-MCrypt::JWT", "-e", "1").Run() != nil {
-				missing(t, "no Crypt::JWT; get it, for instance with: apt-get install libcrypt-jwt-perl")
-			}
-			return []string{perl}
-		}},
-		{"php", "mint.php", func(t *testing.T, _ string) []string {
-			return []string{installed(t, "PHP", "apt-get install php-cli", "php")}
-		}},
-	} {
+	_, code, ok := strings.Cut(string(page), "```"+l.fence+"\n")
+	code, _, closed := strings.Cut(code, "```\n")
+	if !ok || !closed {
+		t.Fatalf("the page has no program in %s", l.fence)
+	}
+	return code
+}
+
+// TestMintingPrograms runs every program of docs/minting.md, and lets in the
+// ticket that it prints: for HS256 and HS512, and with a keyring in the middle of
+// a rotation, where only one of the keys may sign.
+func TestMintingPrograms(t *testing.T) {
+	for _, language := range mintingLanguages {
 		t.Run(language.fence, func(t *testing.T) {
 			t.Parallel()
-			_, code, ok := strings.Cut(string(page), "```"+language.fence+"\n")
-			code, _, closed := strings.Cut(code, "```\n")
-			if !ok || !closed {
-				t.Fatal("the page has no program in it")
-			}
 			dir := t.TempDir()
 			argv := append(language.run(t, dir), filepath.Join(dir, language.file))
-			if err := os.WriteFile(filepath.Join(dir, language.file), []byte(code), 0o600); err != nil {
+			if err := os.WriteFile(filepath.Join(dir, language.file), []byte(language.program(t)), 0o600); err != nil {
 				t.Fatal(err)
 			}
 			for name, keyring := range mintingKeyrings() {

@@ -119,17 +119,22 @@ func guide(t *testing.T, language string, places ...string) string {
 }
 
 func startNginx(t *testing.T, path, gateway string, quiet bool) (string, func() string) {
+	if quiet {
+		return startNginxWith(t, path, gateway)
+	}
+	return startNginxWith(t, path, gateway, " without_query;", ";", " crit;", ";")
+}
+
+// startNginxWith starts one as the guide has it, but for these changes.
+func startNginxWith(t *testing.T, path, gateway string, changes ...string) (string, func() string) {
 	dir := t.TempDir()
 	socket := filepath.Join(dir, "socket")
-	places := []string{
+	places := append([]string{
 		"listen 127.0.0.1:8000", "listen unix:" + socket,
 		"server 127.0.0.1:8080", "server " + gateway,
 		"/var/log/nginx/gateway.log", "access.log",
 		"/var/log/nginx/gateway-errors.log", "error.log",
-	}
-	if !quiet {
-		places = append(places, " without_query;", ";", " crit;", ";")
-	}
+	}, changes...)
 	config := `
 daemon off;
 master_process off;

@@ -110,6 +110,7 @@ func (d *details) append(dst []byte) []byte {
 		} else {
 			w.quoted("Origin", d.request.Origin)
 		}
+		w.quoted("Host", d.host)
 		w.list("listed", d.policy.listed)
 	case ErrMissing:
 		if d.policy != nil {

@@ -47,8 +47,8 @@ func reason(code Error, text string, cause ...error) *refusalError {
 var (
 	errBadProtocols = reason(ErrBadHandshake, "the Sec-WebSocket-Protocol header is not a list of tokens")
 	errEarly        = reason(ErrBadHandshake, "bytes followed the head before the answer (RFC 6455 section 4.1)")
-	errOtherHost    = reason(ErrOrigin, "the Origin is not that of Host, and no Origins are listed (rule: same host)")
-	errUnlisted     = reason(ErrOrigin, "the Origin is not one of the Origins that are listed (rule: listed)")
+	errOtherHost    = reason(ErrOrigin, "the Origin is not that of Host (rule: same host, as no Origins are listed)")
+	errUnlisted     = reason(ErrOrigin, "the Origin is not listed in Origins")
 	errCookieOrigin = reason(ErrOrigin, "the ticket came by cookie, and that takes an Origin that is listed")
 	errNoProtocol   = reason(ErrBadHandshake, "the ticket came as a subprotocol, and none of the application was offered beside it; offer one of Protocols too")
 

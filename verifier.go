@@ -214,7 +214,7 @@ func (v *Verifier) judgeUnbound(now int64, ticket []byte, t *Ticket) error {
 	return v.admit(now, t)
 }
 
-// spend has the guard remember the ticket.
+// spend has the guard remember the ticket: step 9, the last.
 func (v *Verifier) spend(ctx context.Context, now int64, t *Ticket) error {
 	err := v.replay.Spend(ctx, Use{Identity: t.id, Issued: t.set.IssuedAt, Expires: t.set.Expires, Now: now})
 	if err == nil {

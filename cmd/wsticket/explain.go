@@ -214,7 +214,7 @@ func (c *checks) change(err error, t ticketClaims, config *wsticket.VerifierConf
 		return "give the minter and this keyring the same bytes as secret of that kid: compare \"wsticket keys fingerprint\", and look at \"keys import -encoding\" if one side has the secret as text, base64 or hex. If the secret is the same, the ticket was changed on its way", false
 	case errors.Is(err, wsticket.ErrTTLTooLong):
 		config.MaxTTL = time.Duration(t.Expires-t.Issued) * time.Second
-		return fmt.Sprintf("mint it for %s or less (exp - iat), or let the verifier take more (VerifierConfig.MaxTTL, here -max-ttl)", c.maxTTL), true
+		return fmt.Sprintf("mint it for %s or less (exp - iat), or let the verifier take more (VerifierConfig.MaxTTL, here -max-ttl)", brief(c.maxTTL)), true
 	case errors.Is(err, wsticket.ErrNotYetValid), errors.Is(err, wsticket.ErrExpired):
 		was := now.Unix()
 		*now = time.Unix(max(t.Issued, t.NotBefore), 0)

@@ -56,6 +56,9 @@ func (e *env) editSet(path string, edit func(*jwkset.Set) error) error {
 	if path == "-" {
 		return errors.New("the keyring cannot come from standard input: this command changes the file")
 	}
+	if info, err := os.Stat(path); err == nil && !info.IsDir() && !info.Mode().IsRegular() {
+		return fmt.Errorf("%s is not a regular file, and this command changes the file", path)
+	}
 	target, err := filepath.EvalSymlinks(path)
 	if err != nil {
 		return err

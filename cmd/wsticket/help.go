@@ -7,6 +7,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"time"
 )
 
 type command struct {
@@ -193,15 +194,13 @@ func placeholder(g *flag.Flag) string {
 
 // defaultOf is what a flag stands for when it is not given, or "".
 func defaultOf(g *flag.Flag) string {
-	switch value := g.DefValue; value {
-	case "", "false":
-		return ""
-	default:
-		if short, ok := strings.CutSuffix(value, "m0s"); ok {
-			return short + "m"
-		}
-		return value
+	if d, err := time.ParseDuration(g.DefValue); err == nil {
+		return brief(d)
 	}
+	if g.DefValue == "false" {
+		return ""
+	}
+	return g.DefValue
 }
 
 // wrap writes text in lines of at most 79 characters, indented from the second one on.

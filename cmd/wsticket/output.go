@@ -83,5 +83,16 @@ func span(seconds int64) string {
 	if seconds >= 2*day {
 		return fmt.Sprintf("%d days", seconds/day)
 	}
-	return (time.Duration(seconds) * time.Second).String()
+	return brief(time.Duration(seconds) * time.Second)
+}
+
+// brief is a duration without the zeros behind it: 1h and not 1h0m0s.
+func brief(d time.Duration) string {
+	text := d.String()
+	for _, end := range [][2]string{{"m0s", "m"}, {"h0m", "h"}} {
+		if short, ok := strings.CutSuffix(text, end[0]); ok {
+			text = short + end[1]
+		}
+	}
+	return text
 }

@@ -37,6 +37,17 @@ func TestVisible(t *testing.T) {
 	}
 }
 
+func TestDurations(t *testing.T) {
+	for seconds, want := range map[int64]string{0: "0s", 10: "10s", 60: "1m", 90: "1m30s", 600: "10m", 3600: "1h", 3660: "1h1m", 3605: "1h0m5s", 86400: "24h", 2 * 86400: "2 days"} {
+		if got := span(seconds); got != want {
+			t.Errorf("%d: %s, want %s", seconds, got, want)
+		}
+	}
+	if got := distance(0) + ", " + distance(-5) + ", " + distance(5); got != "now, 5s ago, in 5s" {
+		t.Error(got)
+	}
+}
+
 // TestErrorsAreVisible: what somebody else wrote cannot drive the terminal from an
 // error either.
 func TestErrorsAreVisible(t *testing.T) {

@@ -34,7 +34,7 @@ var _ = plant(part{name: "keys", mutants: []mutant{
 	{name: "an open that waits for the pipe", file: "internal/jwkset/file.go", test: "TestPipeIsRefusedAtOnce",
 		old: "os.O_RDONLY|nonBlock", new: "os.O_RDONLY"},
 	{name: "a file that changes is read", file: "internal/jwkset/file.go", test: "TestReadFileThatChanges",
-		old: "if err != nil || steady {", new: "if true {"},
+		old: "if err != nil || steady {", new: "if err != nil || steady || len(data) > 0 {"},
 	{name: "UTF-16 is not told", file: "internal/jwkset/jwkset.go", test: "TestParseRefuses",
 		old: "if isUTF16(data) {", new: "if false {"},
 	{name: "hex is taken for text", file: "internal/jwkset/secret.go", test: "TestPlainSecrets",
@@ -42,9 +42,9 @@ var _ = plant(part{name: "keys", mutants: []mutant{
 	{name: "a byte order mark is taken for the secret's", file: "internal/jwkset/secret.go", test: "TestPlainSecrets",
 		old: `case bytes.HasPrefix(data, []byte("\xef\xbb\xbf")) && utf8.Valid(data):`, new: "case false:"},
 	{name: "the line break of umlauts stays", file: "internal/jwkset/secret.go", test: "TestPlainSecrets",
-		old: "bytes.ContainsFunc(line, unicode.IsControl)", new: "bytes.ContainsFunc(line, func(r rune) bool { return r < 0x20 || r > 0x7e })"},
+		old: "bytes.ContainsFunc(line, unicode.IsControl)", new: "bytes.ContainsFunc(line, func(r rune) bool { return unicode.IsControl(r) || r > 0x7e })"},
 	{name: "a JWK gets another alg", file: "internal/jwkset/secret.go", test: "TestImportJWK",
-		old: `case alg != "" && !(given && has == alg):`, new: "case !given:"},
+		old: `case alg != "" && !(given && has == alg):`, new: "case alg != \"\" && !given && has != alg:"},
 
 	// The command line.
 	{name: "rotation without leeway", file: "cmd/wsticket/keys.go", test: "TestRotationLeavesNoGap",

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"math"
 	"os"
 	"slices"
 	"time"
@@ -244,13 +245,16 @@ func (r *stateReader) header() (*stateHeader, error) {
 	var n [11]int64
 	for i := range n {
 		n[i] = r.int64()
+		if i > 3 && (n[i] < 0 || n[i] > math.MaxInt32) { // an int, wherever it was saved
+			return nil, r.damaged()
+		}
 	}
 	h := &stateHeader{saved: n[0], notAfter: n[1], maxTTL: n[2], leeway: n[3]}
 	h.size = replaySize{frames: int(n[4]), parts: int(n[5]), buckets: uint64(n[6]), filterWords: int(n[7]), hashes: uint(n[8])}
 	for 1<<h.size.partBits < h.size.parts && h.size.partBits < 30 {
 		h.size.partBits++
 	}
-	if r.err != nil || n[9] < 0 || n[9] > maxClosedSpans || n[10] < 0 || n[10] > maxFrames {
+	if r.err != nil || n[9] > maxClosedSpans || n[10] > maxFrames {
 		return nil, r.damaged()
 	}
 	before := int64(noSlot - 1)

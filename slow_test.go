@@ -1,17 +1,7 @@
 package wsticket
 
-import (
-	"os"
-	"testing"
-)
+import "os"
 
-// slow says whether tests may take their time.
+// slow says whether tests may take their time: WSTICKET_SLOW=1. Each that asks has a
+// small form that always runs.
 func slow() bool { return os.Getenv("WSTICKET_SLOW") != "" }
-
-// skipUnlessSlow is for tests that take long and have a small sibling that always runs.
-func skipUnlessSlow(t testing.TB) {
-	t.Helper()
-	if !slow() {
-		t.Skip("takes long; set WSTICKET_SLOW=1 to run it")
-	}
-}

@@ -1,0 +1,98 @@
+// Command report reads the output of "go test -json" and writes what people want of it:
+// a line for each package, all that a failed test said, and at the end the tests that
+// were skipped, with the reason of each. It fails when a test did.
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+)
+
+type event struct {
+	Action, Package, ImportPath, Test, Output string
+	Elapsed                                   float64
+}
+
+func main() {
+	said := map[[2]string][]string{} // by package and test
+	built := map[string][]string{}
+	skipped := map[string][]string{} // by reason
+	failed, tests := false, 0
+	lines := bufio.NewReader(os.Stdin)
+	for {
+		line, err := lines.ReadBytes('\n')
+		var e event
+		if json.Unmarshal(line, &e) != nil {
+			os.Stdout.Write(line) // of go itself
+		}
+		key := [2]string{e.Package, e.Test}
+		switch e.Action {
+		case "output":
+			said[key] = append(said[key], e.Output)
+		case "build-output":
+			built[e.ImportPath] = append(built[e.ImportPath], e.Output)
+		case "build-fail":
+			failed = true
+			fmt.Print(strings.Join(built[e.ImportPath], ""))
+		case "pass":
+			if e.Test == "" {
+				fmt.Printf("ok    %6.1fs  %s\n", e.Elapsed, e.Package)
+			} else {
+				tests++
+			}
+			delete(said, key)
+		case "skip":
+			if e.Test != "" {
+				why := reason(said[key])
+				skipped[why] = append(skipped[why], short(e.Package)+"."+e.Test)
+			}
+			delete(said, key)
+		case "fail":
+			failed = true
+			if e.Test == "" {
+				fmt.Printf("FAIL  %6.1fs  %s\n", e.Elapsed, e.Package)
+			}
+			fmt.Print(strings.Join(said[key], ""))
+			delete(said, key)
+		}
+		if err != nil {
+			break
+		}
+	}
+	fmt.Printf("%d tests passed\n", tests)
+	for _, why := range slices.Sorted(maps.Keys(skipped)) {
+		fmt.Printf("skipped: %s\n", why)
+		for _, name := range skipped[why] {
+			fmt.Printf("         %s\n", name)
+		}
+	}
+	if failed || tests == 0 {
+		os.Exit(1)
+	}
+}
+
+// reason is what a test said when it skipped, without the place.
+func reason(said []string) string {
+	for _, line := range slices.Backward(said) {
+		_, text, ok := strings.Cut(strings.TrimSpace(line), ".go:")
+		if !ok {
+			continue
+		}
+		if _, text, ok = strings.Cut(text, ": "); ok {
+			return text
+		}
+	}
+	return "no reason given"
+}
+
+func short(path string) string {
+	if _, rest, ok := strings.Cut(path, "wsticket/wsticket"); ok {
+		return "." + rest
+	}
+	return path
+}

@@ -15,12 +15,12 @@ import (
 //	go test -run '^$' -bench Claims -benchtime 3s
 func BenchmarkClaims(b *testing.B) {
 	s := startServer(b)
-	remember(b, s)
+	config := Config{URL: s.url(), Leeway: 2 * time.Second, MaxSkew: 2 * time.Second}
 	for _, n := range []int{1, 64, 512} {
 		b.Run(fmt.Sprintf("goroutines=%d", n), func(b *testing.B) {
 			s.must("FLUSHALL")
-			remember(b, s)
-			g := newGuard(b, Config{URL: s.url()})
+			remember(b, s, config)
+			g := newGuard(b, config)
 			var left atomic.Int64
 			left.Store(int64(b.N))
 			began := time.Now()

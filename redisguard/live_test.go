@@ -3,6 +3,7 @@ package redisguard
 import (
 	"context"
 	"errors"
+	"sync"
 	"testing"
 	"time"
 
@@ -19,18 +20,19 @@ func TestRegistries(t *testing.T) {
 	rememberEndings(t, s)
 	kit := wstickettest.New(t, wsticket.VerifierConfig{Replay: wsticket.DangerouslyAllowReplay})
 	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
+	var following sync.WaitGroup
+	defer func() { cancel(); following.Wait() }()
 	var nodes [2]*live.Registry
 	for i := range nodes {
 		r, err := live.New(live.Config{Bus: newBus(t, busConfig(s.url())), Report: func(err error) { t.Error(err) }})
 		if err != nil {
 			t.Fatal(err)
 		}
-		go func() {
+		following.Go(func() {
 			if err := r.Follow(ctx); !errors.Is(err, context.Canceled) {
 				t.Error(err)
 			}
-		}()
+		})
 		nodes[i] = r
 	}
 	peek := func(sid string) *wsticket.Ticket {

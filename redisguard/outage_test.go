@@ -179,20 +179,24 @@ func TestOutOfMemory(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
 	remember(t, s)
-	g := newGuard(t, shortest(s.url()))
+	g, other := newGuard(t, shortest(s.url())), newGuard(t, shortest(s.url()))
 	a := newAccount(t)
-	used := a.mustAccept(10, 10, g)
+	used := a.mustAccept(10, 20, g)
 	s.must("CONFIG", "SET", "maxmemory", "1mb")
 	u := ticket(10)
 	err := a.spend(g, u)
 	if !errors.Is(err, wsticket.ErrReplayUnavailable) || !strings.Contains(err.Error(), "OOM") {
 		t.Errorf("out of memory: %v", err)
 	}
-	a.showAgain(used, newGuard(t, shortest(s.url())))
+	a.showAgain(used, g, other)
+	if _, err := New(t.Context(), shortest(s.url())); err == nil || !strings.Contains(err.Error(), "OOM") {
+		t.Errorf("a new guard: %v", err)
+	}
 	s.must("CONFIG", "SET", "maxmemory", "0")
 	if err := a.spend(g, u); err != nil {
 		t.Errorf("with memory again: %v", err)
 	}
+	a.showAgain(used, g, other)
 }
 
 // A password that is wrong, from the beginning and later.

@@ -107,28 +107,8 @@ func newStorm(t *testing.T) *storm {
 // work shows tickets until the end: fresh ones, and recent ones to other nodes.
 func (s *storm) work(rng *rand.Rand) {
 	for s.done.Err() == nil {
-		var u wsticket.Use
-		fresh := rng.IntN(4) == 0
-		s.mu.Lock()
-		if n := len(s.recent); fresh || n == 0 {
-			u = ticket(1 + rng.Int64N(10))
-			s.minted.Add(1)
-			if n < 4096 {
-				s.recent = append(s.recent, u)
-			} else {
-				s.recent[rng.IntN(n)] = u
-			}
-		} else {
-			u = s.recent[rng.IntN(n)]
-		}
-		s.mu.Unlock()
-		u.Now = time.Now().Unix()
-		if u.Now >= u.Expires {
-			s.mu.Lock() // dead: nobody is asked about it any more
-			if i := slices.IndexFunc(s.recent, func(r wsticket.Use) bool { return r.Identity == u.Identity }); i >= 0 {
-				s.recent = slices.Delete(s.recent, i, i+1)
-			}
-			s.mu.Unlock()
+		u, ok := s.pick(rng)
+		if !ok {
 			continue
 		}
 		ctx, cancel := s.done, context.CancelFunc(func() {})
@@ -151,6 +131,36 @@ func (s *storm) work(rng *rand.Rand) {
 			s.mu.Unlock()
 		}
 	}
+}
+
+// pick returns a fresh ticket, or one that was minted of late and lives.
+func (s *storm) pick(rng *rand.Rand) (u wsticket.Use, ok bool) {
+	const keep = 1 << 15
+	if rng.IntN(3) == 0 {
+		u = ticket(1 + rng.Int64N(10))
+		s.minted.Add(1)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := len(s.recent)
+	switch {
+	case u.Expires != 0 && n < keep:
+		s.recent = append(s.recent, u)
+		return u, true
+	case u.Expires != 0:
+		s.recent[rng.IntN(n)] = u
+		return u, true
+	case n == 0:
+		return u, false
+	}
+	i := rng.IntN(n)
+	u = s.recent[i]
+	if u.Now = time.Now().Unix(); u.Now >= u.Expires { // no verifier asks
+		s.recent[i] = s.recent[n-1]
+		s.recent = s.recent[:n-1]
+		return u, false
+	}
+	return u, true
 }
 
 func (s *storm) check() {

@@ -318,7 +318,9 @@ func TestMintUnavailable(t *testing.T) {
 		t.Fatal(err)
 	}
 	h, err := NewMintHandler(MintConfig{Signer: signer, OnError: func(_ *http.Request, err error) { told = err },
-		Authenticate: func(*http.Request) (*Claims, error) { return nil, fmt.Errorf("the store of sessions: %w", ErrUnavailable) }})
+		Authenticate: func(*http.Request) (*Claims, error) {
+			return nil, fmt.Errorf("the store of sessions: %w", ErrUnavailable)
+		}})
 	if err != nil {
 		t.Fatal(err)
 	}

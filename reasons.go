@@ -129,6 +129,7 @@ var (
 	errNoPath      = reason(ErrPath, "the ticket is bound to a path, and the handshake shows none")
 	errOtherPath   = reason(ErrPath, "the request path is not one that the ticket is bound to")
 	errUnclearPath = reason(ErrPath, "the ticket is bound to a path, and the request path has a segment . or .., an empty one, a backslash, a NUL, an encoded slash or a broken escape: it equals no claim")
+	errHiddenPath  = reason(ErrPath, "the ticket is bound to a path, and a segment of the request path is empty, . or .. once its parameters (from ; on) are taken off, so that some routers read another path")
 	errNoAddr      = reason(ErrIP, "the ticket is bound to an address, and none is known of the peer")
 	errOtherAddr   = reason(ErrIP, "the peer's address is not one that the ticket is bound to")
 )

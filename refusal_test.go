@@ -127,12 +127,12 @@ func TestRefusalSaysWhy(t *testing.T) {
 func TestRefusalSaysWhichLimit(t *testing.T) {
 	d := newDoor(t, func(c *UpgraderConfig) { c.HeadBytes, c.MaxHeaders = 600, 8 })
 	for want, head := range map[string]string{
-		"head_too_large: the head is longer than the limit allows: limit 600 bytes":                           request("/", "X: "+strings.Repeat("x", 600)),
-		"head_too_large: there are more header lines than the limit allows: limit 8 lines":                    request("/", "A: 1", "B: 2", "C: 3", "D: 4", "E: 5"),
-		"bad_handshake: the Sec-WebSocket-Version header is missing or is not 13":                             strings.Replace(request("/"), "Version: 13", "Version: 8", 1),
-		"bad_handshake: the Sec-WebSocket-Protocol header is not a list of tokens":                            request("/", "Sec-WebSocket-Protocol: a b"),
-		"bad_handshake: no Connection header lists upgrade":                                                   strings.Replace(request("/"), "keep-alive, Upgrade", "keep-alive", 1),
-		"bad_handshake: there is a Content-Length or a Transfer-Encoding header, and a handshake has no body": request("/", "Transfer-Encoding: chunked"),
+		"head_too_large: the head is longer than the limit allows: limit 600 bytes":                                         request("/", "X: "+strings.Repeat("x", 600)),
+		"head_too_large: there are more header lines than the limit allows: limit 8 lines":                                  request("/", "A: 1", "B: 2", "C: 3", "D: 4", "E: 5"),
+		"bad_handshake: the Sec-WebSocket-Version header is missing or is not 13":                                           strings.Replace(request("/"), "Version: 13", "Version: 8", 1),
+		"bad_handshake: the Sec-WebSocket-Protocol header is not a list of tokens":                                          request("/", "Sec-WebSocket-Protocol: a b"),
+		"bad_handshake: no Connection header lists upgrade":                                                                 strings.Replace(request("/"), "keep-alive, Upgrade", "keep-alive", 1),
+		"bad_handshake: there is a Content-Length other than 0, or a Transfer-Encoding header, and a handshake has no body": request("/", "Transfer-Encoding: chunked"),
 	} {
 		told, _ := gateways["Upgrader"](t, d, head, netip.Addr{})
 		if told.Err == nil || told.Err.Error() != "wsticket: "+want {

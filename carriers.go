@@ -24,8 +24,10 @@ const (
 	// in this way.
 	CarrierSubprotocol = Carriers(carrier.Subprotocol)
 
-	// CarrierBearer is "Authorization: Bearer <ticket>" (RFC 6750 section 2.1),
+	// CarrierBearer is "Authorization: Bearer <ticket>" ([RFC 6750 section 2.1]),
 	// for clients that are no browsers.
+	//
+	// [RFC 6750 section 2.1]: https://www.rfc-editor.org/rfc/rfc6750#section-2.1
 	CarrierBearer = Carriers(carrier.Bearer)
 
 	// CarrierCookie is the cookie "__Host-ws-ticket". Browsers send cookies

@@ -68,8 +68,8 @@ func (c *concealed) parts(r *http.Request) *parts {
 		cookies:       bytesOf(c.cookies),
 		concealed:     true,
 	}
-	if path, query, ok := head.SplitTarget([]byte(c.target)); ok {
-		p.path, p.query = path, query
+	if t, ok := head.SplitTarget([]byte(c.target)); ok {
+		p.path, p.query = t.Path, t.Query
 	} else {
 		p.path, p.query = []byte(r.URL.EscapedPath()), []byte(c.query)
 	}

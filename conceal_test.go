@@ -182,7 +182,7 @@ func TestConcealedGate(t *testing.T) {
 			gate.Wrap(k).ServeHTTP(w, r)
 			fmt.Fprintf(&between, "%v", r.Context())
 		})
-		plain, concealed := httptest.NewRecorder(), httptest.NewRecorder()
+		plain, concealed := newHijackable(), newHijackable()
 		gate.Wrap(k).ServeHTTP(plain, c.request(k.mint(t)))
 		T := k.mint(t)
 		Conceal(logged).ServeHTTP(concealed, c.request(T))
@@ -219,7 +219,7 @@ func TestConcealTwice(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := httptest.NewRecorder()
+	w := newHijackable()
 	Conceal(Conceal(gate.Wrap(k))).ServeHTTP(w, handshakeOf("/ws?ticket="+k.mint(t)))
 	if len(k.reached) != 1 {
 		t.Errorf("%d %s", w.Code, w.Body)

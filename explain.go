@@ -194,7 +194,7 @@ func (d *details) append(dst []byte) []byte {
 	case errOtherOrigin, errNoOrigin:
 		w.claim("Origin", d.request.Origin)
 		w.quoted("claim", d.ticket.Origin())
-	case errOtherPath, errUnclearPath, errNoPath:
+	case errOtherPath, errUnclearPath, errHiddenPath, errNoPath:
 		w.claim("path", d.request.Path)
 		w.quoted("claim", d.ticket.Path())
 	case errOtherAddr:

@@ -14,10 +14,11 @@ import (
 // A FinderConfig says which handshakes a [Finder] takes. Its fields are as in
 // [GateConfig].
 type FinderConfig struct {
-	Origins    []string
-	Carriers   Carriers
-	Protocols  []string
-	AnyRequest bool
+	Origins     []string
+	AllowOrigin func(origin, host []byte) bool
+	Carriers    Carriers
+	Protocols   []string
+	AnyRequest  bool
 }
 
 // A Finder finds the one ticket in a handshake that another server has read, such as
@@ -38,7 +39,7 @@ type Finder struct{ gate Gate }
 // NewFinder checks the configuration and reports all its faults at once.
 func NewFinder(config FinderConfig) (*Finder, error) {
 	var f faults
-	finder := &Finder{Gate{config: GateConfig{AnyRequest: config.AnyRequest}, policy: f.policy(config.Carriers, config.Protocols, config.Origins)}}
+	finder := &Finder{Gate{config: GateConfig{AnyRequest: config.AnyRequest}, policy: f.policy(config.Carriers, config.Protocols, config.Origins, config.AllowOrigin)}}
 	if err := f.err("finder"); err != nil {
 		return nil, err
 	}

@@ -2,12 +2,16 @@ package wsticket
 
 import (
 	"context"
+	"fmt"
+	"log/slog"
 	"maps"
 	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/wsticket/wsticket/internal/answer"
@@ -20,10 +24,12 @@ type GateConfig struct {
 	// Verifier checks and spends the tickets. Required.
 	Verifier *Verifier
 
-	// Origins are the pages that may connect, as browsers name them:
-	// "https://app.example". With none here, those of the host that the request
-	// names may. A request without Origin passes, for no browser sent it.
+	// Origins are the pages that may connect, as in UpgraderConfig.
 	Origins []string
+
+	// AllowOrigin is asked about an Origin that Origins does not let in, as in
+	// UpgraderConfig.
+	AllowOrigin func(origin, host []byte) bool
 
 	// Carriers are where a ticket may stand. 0 means DefaultCarriers.
 	Carriers Carriers
@@ -34,44 +40,67 @@ type GateConfig struct {
 	Protocols []string
 
 	// AnyRequest lets requests through that are no WebSocket handshakes, such as
-	// those of an event stream. They need a ticket like the others.
+	// those of an event stream. They need a ticket like the others. An offer to
+	// upgrade to something else, such as "Upgrade: h2c", is ignored
+	// ([RFC 9110 section 7.8]).
+	//
+	// [RFC 9110 section 7.8]: https://www.rfc-editor.org/rfc/rfc9110#section-7.8
 	AnyRequest bool
 
-	// PeerAddr supplies the address that a ticket's ip is held against, where it
-	// is not that of the connection, as behind a proxy that is trusted. nil means
-	// Request.RemoteAddr.
+	// PeerAddr supplies the address that a ticket's ip is compared with, where it is
+	// not the address of the connection, as behind a proxy that is trusted. nil means
+	// Request.RemoteAddr, with a port or without.
 	PeerAddr func(*http.Request) netip.Addr
 
-	// Authorize may say no to a ticket that holds, before it is spent: a refusal
-	// code is passed on, any other error becomes ErrUnauthorized. It sees the
-	// request without the ticket, which it gets beside it.
+	// Authorize may say no to a ticket that is valid, before it is spent. A refusal
+	// code is passed on. Any other error becomes ErrUnauthorized. It sees the request
+	// without the ticket, which it gets beside it. Timeout does not interrupt
+	// Authorize. If it returns after the Timeout, the request is refused and the ticket
+	// stays unspent.
 	Authorize func(*http.Request, *Ticket) error
 
 	// OnRefuse is told of every refusal, with the request as it came: the ticket
 	// still stands in its URL, see [RedactURL].
 	OnRefuse func(*http.Request, Refusal)
+
+	// OnError is told of a fault in the program around the Gate, which is answered
+	// 500: the connection cannot be taken over, because of a middleware before the
+	// Gate. The error names its type and the cure. The request is as it came. nil
+	// means slog.Default, once a minute at most.
+	OnError func(*http.Request, error)
+
+	// Timeout bounds the check of a request from the call of the Gate on. A guard that
+	// waits for somebody gets a context that ends a little earlier, so that the answer
+	// is in time. 0 means 5 s. Reading the request and writing the answer are bound by
+	// the http.Server.
+	Timeout time.Duration
 }
 
 // A Gate lets requests of net/http through that bring a ticket. It has the same
 // verdict as an [Upgrader] for every handshake that both can read, and it is safe
-// for concurrent use. It makes one Ticket for each accepted request and never
-// uses it again, since a hijacked connection outlives its handler.
+// for concurrent use. It makes one Ticket, of 3 KB, for each request that it judges
+// and never uses it again, since a hijacked connection outlives its handler.
 type Gate struct {
 	config   GateConfig
 	policy   policy
+	waits    bool // the guard may
 	counters Counters
+	broken   atomic.Uint64 // requests answered 500
+	logged   atomic.Int64  // when a fault was last logged, in seconds since 1970
 }
 
 // NewGate checks the configuration and reports all its faults at once.
 func NewGate(config GateConfig) (*Gate, error) {
 	var f faults
-	g := &Gate{config: config, policy: f.policy(config.Carriers, config.Protocols, config.Origins)}
+	g := &Gate{config: config, policy: f.policy(config.Carriers, config.Protocols, config.Origins, config.AllowOrigin)}
 	if config.Verifier == nil {
 		f.addf("Verifier is nil; give one from NewVerifier")
 	}
+	f.timeout(&g.config.Timeout)
 	if err := f.err("gate"); err != nil {
 		return nil, err
 	}
+	g.waits = waits(config.Verifier.replay)
 	return g, nil
 }
 
@@ -79,14 +108,29 @@ func NewGate(config GateConfig) (*Gate, error) {
 // code.
 func (g *Gate) Stats() Stats { return g.counters.Stats() }
 
+// Broken returns how many requests were answered 500, see GateConfig.OnError. Stats
+// does not count them.
+func (g *Gate) Broken() uint64 { return g.broken.Load() }
+
 // Wrap returns a handler that checks and spends the ticket of a request and then
 // calls next with a copy of the request in which the ticket is gone from URL,
 // RequestURI, subprotocols, Authorization and cookies, and is found by
-// [TicketFrom] instead. A refusal is answered with its class as a problem (RFC
-// 9457), and next is not called.
+// [TicketFrom] instead. A refusal is answered with its class as a problem
+// ([RFC 9457]), and next is not called.
+//
+// A handshake needs a ResponseWriter that can be hijacked as http.ResponseController
+// does it. Where it cannot be, because of a middleware before the Gate or because it
+// is an httptest.ResponseRecorder, a handshake with a good ticket is answered 500, and
+// the ticket is not spent; see GateConfig.OnError.
+//
+// [RFC 9457]: https://www.rfc-editor.org/rfc/rfc9457
 func (g *Gate) Wrap(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		t, clean, err := g.check(r)
+		t, clean, err := g.check(w, r)
+		if fault, ok := err.(*noHijacker); ok {
+			g.fail(w, r, fault)
+			return
+		}
 		if err != nil {
 			g.Refuse(w, r, err)
 			return
@@ -97,14 +141,16 @@ func (g *Gate) Wrap(next http.Handler) http.Handler {
 
 // Redeem checks and spends the ticket of a request and returns it. It neither
 // answers nor changes r, in which the ticket still stands; see Refuse for the
-// answer.
+// answer. It cannot see whether the connection can be hijacked.
 func (g *Gate) Redeem(r *http.Request) (*Ticket, error) {
-	t, _, err := g.check(r)
+	t, _, err := g.check(nil, r)
 	return t, err
 }
 
 // Refuse answers a request with what the client may know of an error of Redeem:
-// the status, and the class as a problem (RFC 9457).
+// the status, and the class as a problem ([RFC 9457]).
+//
+// [RFC 9457]: https://www.rfc-editor.org/rfc/rfc9457
 func (g *Gate) Refuse(w http.ResponseWriter, r *http.Request, err error) {
 	answer.Of(statusOf(err, codeOf(err))).Write(w, r)
 }
@@ -118,9 +164,14 @@ func TicketFrom(ctx context.Context) (*Ticket, bool) {
 	return t, ok
 }
 
-func (g *Gate) check(r *http.Request) (*Ticket, *http.Request, error) {
+// check judges a request, counts the verdict and tells the application of a refusal.
+// w is nil where nobody wants to hijack it.
+func (g *Gate) check(w http.ResponseWriter, r *http.Request) (*Ticket, *http.Request, error) {
 	d := details{verifier: g.config.Verifier, policy: &g.policy, ticket: new(Ticket)}
-	clean, err := g.judge(r, &d)
+	clean, err := g.judge(w, r, &d)
+	if _, ok := err.(*noHijacker); ok {
+		return nil, nil, err
+	}
 	if err != nil {
 		code := codeOf(err)
 		g.counters.Count(err)
@@ -137,8 +188,12 @@ func (g *Gate) check(r *http.Request) (*Ticket, *http.Request, error) {
 
 // judge checks and spends the ticket and returns the request without it. On an
 // error it leaves in d what was learnt.
-func (g *Gate) judge(r *http.Request, d *details) (*http.Request, error) {
-	if err := g.handshake(r); err != nil {
+func (g *Gate) judge(w http.ResponseWriter, r *http.Request, d *details) (*http.Request, error) {
+	deadline := time.Now().Add(g.config.Timeout)
+	if end, ok := r.Context().Deadline(); ok && end.Before(deadline) {
+		deadline = end
+	}
+	if err := g.handshake(r); err != nil { // step 4
 		return nil, err
 	}
 	f := g.policy.finder()
@@ -149,37 +204,99 @@ func (g *Gate) judge(r *http.Request, d *details) (*http.Request, error) {
 	if o := r.Header["Origin"]; len(o) > 0 {
 		request.Origin = append([]byte{}, o[0]...)
 	}
-	if err := g.policy.admit(&f, request.Origin, []byte(r.Host)); err != nil {
+	if err := g.policy.admit(&f, request.Origin, []byte(r.Host)); err != nil { // steps 4 to 8
 		return nil, err
 	}
 	if g.config.PeerAddr != nil {
 		request.Addr = g.config.PeerAddr(r)
-	} else if addr, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
-		request.Addr = addr.Addr()
+	} else {
+		request.Addr = parseAddr(r.RemoteAddr)
 	}
-	v, now := g.config.Verifier, time.Now().Unix()
-	d.now = now
-	if err := v.judge(now, request, t); err != nil {
+	v, now := g.config.Verifier, time.Now()
+	d.now = now.Unix()
+	if err := v.judge(d.now, request, t); err != nil { // steps 9 and 10
 		return nil, err
 	}
+	if err := agreed(t, p.path); err != nil { // step 10 too
+		return nil, err
+	}
+	// Only who has a good ticket is told that the gateway is broken.
+	if w != nil && (!g.config.AnyRequest || asksForWebSocket(r)) {
+		if fault := hijackable(w); fault != nil {
+			return nil, fault
+		}
+	}
 	clean := p.without(r, &f)
-	if g.config.Authorize != nil {
+	if g.config.Authorize != nil { // step 11
 		if err := g.config.Authorize(clean, t); err != nil {
 			return nil, unauthorized(err)
 		}
-		now = time.Now().Unix() // it may have taken its time
-		d.now = now
-		if err := v.admit(now, t); err != nil {
+		now = time.Now()
+		d.now = now.Unix()
+	}
+	switch { // step 12: nothing is spent on a client that gets no 101
+	case r.Context().Err() != nil:
+		return nil, errLeft
+	case now.After(deadline):
+		return nil, ErrTimeout
+	}
+	if g.config.Authorize != nil { // step 12 too: it may have taken its time
+		if err := v.admit(now.Unix(), t); err != nil {
 			return nil, err
 		}
 	}
-	if r.Context().Err() != nil {
-		return nil, errLeft
+	ctx := r.Context()
+	if g.waits {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadline(ctx, guardEnd(now, deadline))
+		defer cancel()
 	}
-	if err := v.spend(r.Context(), now, t); err != nil {
+	if err := v.spend(ctx, now.Unix(), t); err != nil { // step 13
 		return nil, err
 	}
 	return clean, nil
+}
+
+// A noHijacker says that a handshake cannot succeed, whatever its ticket is.
+type noHijacker struct{ writer http.ResponseWriter }
+
+// Error names the type of the writer and the cure.
+func (e *noHijacker) Error() string {
+	return fmt.Sprintf("wsticket: Gate: no WebSocket handshake can succeed here, because the connection cannot be taken over: "+
+		"a %T is in the way, which has neither a method Hijack nor Unwrap. Put the Gate outside of the middleware that it belongs to, "+
+		"or give that type a method Unwrap() http.ResponseWriter, see http.ResponseController. No ticket was spent", e.writer)
+}
+
+// hijackable looks for a Hijacker as http.ResponseController does.
+func hijackable(w http.ResponseWriter) error {
+	for range 100 { // more than that is one that unwraps to itself
+		switch inner := w.(type) {
+		case http.Hijacker:
+			return nil
+		case interface{ Unwrap() http.ResponseWriter }:
+			w = inner.Unwrap()
+			continue
+		}
+		break
+	}
+	return &noHijacker{w}
+}
+
+// fail answers a fault of the program around the Gate.
+func (g *Gate) fail(w http.ResponseWriter, r *http.Request, fault error) {
+	g.broken.Add(1)
+	if g.config.OnError != nil {
+		g.config.OnError(r, fault)
+	} else if now, last := time.Now().Unix(), g.logged.Load(); (now-last >= 60 || now < last) && g.logged.CompareAndSwap(last, now) {
+		slog.Error(fault.Error())
+	}
+	answer.Of(http.StatusInternalServerError).Write(w, r)
+}
+
+// asksForWebSocket says whether some library might take r for a handshake. Any other
+// offer to upgrade may be ignored.
+func asksForWebSocket(r *http.Request) bool {
+	return slices.ContainsFunc(r.Header["Upgrade"], head.NamesWebSocket[string])
 }
 
 // handshake finds fault with a request as package head does with bytes. What
@@ -195,7 +312,7 @@ func (g *Gate) fault(r *http.Request) head.Fault {
 	if len(r.Header["Origin"]) > 1 {
 		return head.TwiceOrigin
 	}
-	if g.config.AnyRequest && r.Header["Upgrade"] == nil {
+	if g.config.AnyRequest && !asksForWebSocket(r) {
 		return head.NoFault
 	}
 	h := r.Header
@@ -206,12 +323,16 @@ func (g *Gate) fault(r *http.Request) head.Fault {
 		return head.NotGET
 	}
 	if target := targetOf(r); target != "" {
-		if _, _, ok := head.SplitTarget([]byte(target)); !ok {
+		t, ok := head.SplitTarget([]byte(target))
+		switch {
+		case !ok:
 			return head.BadTarget
+		case t.Authority != nil && string(t.Authority) != r.Host:
+			return head.OtherHost
 		}
 	}
 	switch {
-	case r.ContentLength != 0, len(r.TransferEncoding) > 0, h["Content-Length"] != nil, h["Transfer-Encoding"] != nil:
+	case r.ContentLength != 0, len(r.TransferEncoding) > 0, h["Transfer-Encoding"] != nil, !saysNothing(h["Content-Length"]):
 		return head.HasBody
 	case len(h["Upgrade"]) > 1:
 		return head.TwiceUpgrade
@@ -245,6 +366,11 @@ func (g *Gate) fault(r *http.Request) head.Fault {
 	return head.NoFault
 }
 
+// saysNothing wants no Content-Length, or one of 0.
+func saysNothing(lengths []string) bool {
+	return len(lengths) == 0 || len(lengths) == 1 && lengths[0] == "0"
+}
+
 // parts are copies of where a ticket may stand in a request.
 type parts struct {
 	path, query                       []byte
@@ -263,8 +389,8 @@ func readParts(r *http.Request) *parts {
 	}
 	// The target as the client sent it, whatever a handler in between made of
 	// the URL: that is what the ticket was minted for.
-	if path, query, ok := head.SplitTarget([]byte(r.RequestURI)); ok {
-		p.path, p.query = path, query
+	if t, ok := head.SplitTarget([]byte(r.RequestURI)); ok {
+		p.path, p.query = t.Path, t.Query
 	} else {
 		p.path, p.query = []byte(r.URL.EscapedPath()), []byte(r.URL.RawQuery)
 	}
@@ -301,13 +427,16 @@ func (p *parts) without(r *http.Request, f *carrier.Finder) *http.Request {
 		clean.Header = maps.Clone(r.Header)
 		clean.Header["Connection"] = []string{strings.Join(lines, ", ")}
 	}
+	if r.URL.Path == "" && string(p.path) == "/" { // of a target such as http://gw.example?a=b
+		clean.URL = copyOf(r.URL)
+		clean.URL.Path = "/"
+	}
 	if p.concealed {
 		return &clean
 	}
 	switch f.By {
 	case carrier.Query:
-		clean.URL = new(url.URL)
-		*clean.URL = *r.URL
+		clean.URL = copyOf(clean.URL)
 		clean.URL.RawQuery = withoutParameter(r.URL.RawQuery, f.On)
 		if r.Form != nil { // a handler before has parsed it
 			clean.Form = maps.Clone(r.Form)
@@ -327,6 +456,11 @@ func (p *parts) without(r *http.Request, f *carrier.Finder) *http.Request {
 		clean.Header = withoutLine(clean.Header, "Cookie", p.cookies, f)
 	}
 	return &clean
+}
+
+func copyOf(u *url.URL) *url.URL {
+	other := *u
+	return &other
 }
 
 func withoutParameter(query string, on carrier.Set) string {
@@ -358,11 +492,13 @@ func withoutLine(h http.Header, name string, values [][]byte, f *carrier.Finder)
 	return clean
 }
 
-// remoteOf is the peer of a request, nil where it is no TCP address.
+// remoteOf is the peer of a request, nil where it has no address.
 func remoteOf(r *http.Request) net.Addr {
-	addr, err := netip.ParseAddrPort(r.RemoteAddr)
-	if err != nil {
-		return nil
+	if addr, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
+		return net.TCPAddrFromAddrPort(addr)
 	}
-	return net.TCPAddrFromAddrPort(addr)
+	if addr := parseAddr(r.RemoteAddr); addr.IsValid() {
+		return &net.IPAddr{IP: addr.AsSlice(), Zone: addr.Zone()}
+	}
+	return nil
 }

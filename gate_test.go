@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -38,6 +39,13 @@ func parsed(head string) *http.Request {
 	return r
 }
 
+// A hijackableRecorder is one that could be hijacked, and never is.
+type hijackableRecorder struct{ *httptest.ResponseRecorder }
+
+func newHijackable() hijackableRecorder { return hijackableRecorder{httptest.NewRecorder()} }
+
+func (hijackableRecorder) Hijack() (net.Conn, *bufio.ReadWriter, error) { panic("hijacked") }
+
 func TestGateAccepts(t *testing.T) {
 	for _, c := range carried {
 		d := newDoor(t, nil)
@@ -58,14 +66,16 @@ func TestGateAccepts(t *testing.T) {
 			if got := clean.Header.Get("Cookie"); got != "theme=dark" {
 				t.Errorf("%s: Cookie %q", c.name, got)
 			}
-			if clean.Header["Authorization"] != nil {
-				t.Errorf("%s: Authorization %q", c.name, clean.Header["Authorization"])
+			for name, lines := range clean.Header {
+				if len(lines) == 0 || name == "Authorization" {
+					t.Errorf("%s: %s is there, with %q", c.name, name, lines)
+				}
 			}
 			if got := clean.Header.Get("Sec-WebSocket-Protocol"); c.name == "subprotocol" && got != "app.v1" {
 				t.Errorf("%s: Sec-WebSocket-Protocol %q", c.name, got)
 			}
 		}))
-		w := httptest.NewRecorder()
+		w := newHijackable()
 		handler.ServeHTTP(w, r)
 		if calls != 1 {
 			t.Fatalf("%s: the handler ran %d times; %d %s", c.name, calls, w.Code, w.Body)
@@ -74,7 +84,7 @@ func TestGateAccepts(t *testing.T) {
 			r.Header.Get("Authorization") != before.Header.Get("Authorization") || r.Header.Get("Sec-WebSocket-Protocol") != before.Header.Get("Sec-WebSocket-Protocol") {
 			t.Errorf("%s: the request itself was changed", c.name)
 		}
-		w = httptest.NewRecorder()
+		w = newHijackable()
 		handler.ServeHTTP(w, r)
 		if calls != 1 || w.Code != 401 || w.Body.String() != `{"type":"invalid_ticket","status":401}` || w.Header().Get("WWW-Authenticate") != "Bearer" {
 			t.Errorf("%s: the second time: %d %v %s", c.name, w.Code, w.Header(), w.Body)
@@ -125,10 +135,9 @@ func TestGateRefuses(t *testing.T) {
 		"two versions":    {request("/?ticket="+good, "Sec-WebSocket-Version: 13"), ErrBadHandshake, 400},
 		"two upgrades":    {request("/?ticket="+good, "Upgrade: websocket"), ErrBadHandshake, 400},
 		"a body":          {request("/?ticket="+good, "Content-Length: 1") + "x", ErrBadHandshake, 400},
-		"an empty body":   {request("/?ticket="+good, "Content-Length: 0"), ErrBadHandshake, 400},
 		"chunked":         {request("/?ticket="+good, "Transfer-Encoding: chunked") + "0\r\n\r\n", ErrBadHandshake, 400},
 		"POST":            {strings.Replace(request("/?ticket="+good), "GET", "POST", 1), ErrBadHandshake, 405},
-		"absolute-form":   {request("http://gw.example/?ticket=" + good), ErrBadHandshake, 400},
+		"another scheme":  {request("ws://gw.example/?ticket=" + good), ErrBadHandshake, 400},
 		"HTTP/1.0":        {strings.Replace(request("/?ticket="+good), "HTTP/1.1", "HTTP/1.0", 1), ErrBadHandshake, 505},
 		"bad Connection":  {request("/?ticket="+good, "Connection: a b"), ErrBadHandshake, 400},
 	} {
@@ -271,7 +280,7 @@ func TestGateHandsOnPlainHeaders(t *testing.T) {
 			t.Fatalf("no head for this test: %q", head)
 		}
 		calls := 0
-		recorder := httptest.NewRecorder()
+		recorder := newHijackable()
 		g.Wrap(http.HandlerFunc(func(_ http.ResponseWriter, clean *http.Request) {
 			calls++
 			if got := clean.Header["Connection"]; len(got) != 1 || got[0] != "keep-alive, Upgrade" {

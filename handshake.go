@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"iter"
 	"log/slog"
+	"slices"
 
 	"github.com/gobwas/ws"
 
@@ -13,26 +14,27 @@ import (
 
 // A Handshake is what a client asked for and what it was granted. [Upgrader]
 // fills it. The zero Handshake is ready to be filled, and one that was filled may
-// be used for the next connection: only then is upgrading free of allocation.
+// be used for the next connection: only then is upgrading free of allocation. It
+// keeps the buffer that its longest head needed, UpgraderConfig.HeadBytes at most.
 //
 // It owns its bytes. The []byte that its methods return are views of them: valid
-// until it is filled again or reset, not to be changed. It must not be copied,
-// nor used by two goroutines while it is being filled. After an error it is
-// empty.
+// until it is filled again or reset, not to be changed. It must not be copied. While
+// it is being filled only one goroutine may use it. After an error it is empty.
 //
 // The ticket has been taken out of the head: neither Query nor any header shows
 // it any more. A Handshake redacts itself in fmt, slog and JSON.
 type Handshake struct {
-	// Handshake holds the selected subprotocol in Protocol. Extensions are never
-	// negotiated.
+	// Handshake holds the selected subprotocol in Protocol. An Upgrader never
+	// negotiates extensions, so Extensions is nil.
 	ws.Handshake
 
 	// Ticket is the one that was verified.
 	Ticket Ticket
 
-	head head.Head
-	buf  []byte // the head, the bytes behind it, then room for the answer
-	n    int    // bytes of buf that were received
+	head     head.Head
+	buf      []byte // the head, the bytes behind it, then the answer
+	n        int    // bytes of buf that were received
+	answered int    // bytes of the answer behind them
 
 	asked    Request // what the ticket was compared with; views of buf
 	judgedAt int64
@@ -45,7 +47,7 @@ const (
 )
 
 // Path is the path of the request target as it came: still percent-encoded,
-// without the query.
+// without the query. Of a target that is a whole URL it is the path alone.
 func (h *Handshake) Path() []byte { return h.head.Path.Of(h.buf) }
 
 // Query is the query as it came, without the '?' and without the ticket.
@@ -91,8 +93,8 @@ func (h *Handshake) Reset() {
 	h.Handshake = ws.Handshake{}
 	h.Ticket.reset()
 	h.asked, h.judgedAt = Request{}, 0
-	clear(h.buf[:h.n])
-	h.n = 0
+	clear(h.buf[:h.n+h.answered])
+	h.n, h.answered = 0, 0
 	clear(h.head.Fields)
 	h.head.Reset(0)
 }
@@ -144,7 +146,7 @@ func (h *Handshake) cut(f *carrier.Finder) {
 	at := &h.head.Fields[f.Line]
 	at.Value = h.narrow(at.Value, f)
 	if at.Value.Len() == 0 { // the line held nothing else: it is gone
-		h.head.Fields = append(h.head.Fields[:f.Line], h.head.Fields[f.Line+1:]...)
+		h.head.Fields = slices.Delete(h.head.Fields, f.Line, f.Line+1)
 	}
 }
 

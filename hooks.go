@@ -23,33 +23,41 @@ type HooksConfig struct {
 
 	// Upgrader is the one that there is already. Its callbacks are called as
 	// before, and see the ticket in what they are given. OnBeforeUpgrade runs once
-	// the ticket holds and before it is spent, and may say no. Protocol and
-	// ProtocolCustom must be nil: use Protocols.
+	// the ticket is known to be valid and before it is spent, and may say no. Protocol
+	// and ProtocolCustom must be nil: use Protocols.
 	Upgrader ws.Upgrader
 
-	// Origins, Carriers, Protocols and OnRefuse are as in UpgraderConfig.
-	Origins   []string
-	Carriers  Carriers
-	Protocols []string
-	OnRefuse  func(Refusal)
+	// Origins, AllowOrigin, Carriers, Protocols and OnRefuse are as in UpgraderConfig.
+	Origins     []string
+	AllowOrigin func(origin, host []byte) bool
+	Carriers    Carriers
+	Protocols   []string
+	OnRefuse    func(Refusal)
 
-	// PeerAddr supplies the address that a ticket's ip is held against. nil means
-	// that of the connection.
+	// PeerAddr supplies the address that a ticket's ip is compared with. nil means
+	// the address of the connection.
 	PeerAddr func(net.Conn) netip.Addr
+
+	// Timeout is how long after the call of Upgrade a ticket may still be spent. A
+	// guard that waits for somebody gets a context that ends a little earlier, so that
+	// the answer is in time. 0 means 5 s. It does not interrupt reading and writing:
+	// the connection has the deadline that the caller gave it.
+	Timeout time.Duration
 }
 
-// Hooks hang a Verifier onto a ws.Upgrader of gobwas/ws, for a gateway that has
+// Hooks attach a Verifier to a ws.Upgrader of gobwas/ws, for a gateway that has
 // one. They are safe for concurrent use.
 //
-// The parser is then gobwas's: it lets through much that an [Upgrader] refuses,
-// has no limits on size and time, and allocates once a handshake. The caller sets
-// deadlines. Refusals have the status, the headers and the body of an Upgrader's,
-// as text/plain. Those of a fault in the head are answered before the rest of it is
-// read and without draining, so a reset may overtake them; those of the ticket come
-// after the head.
+// The parser is then gobwas's. It lets through much that an [Upgrader] refuses, has
+// no limits on size and time, and allocates once a handshake. The caller sets the
+// deadline of the connection. Refusals have the status, the headers and the body of an
+// Upgrader's, but say text/plain. A fault in the head is answered before the rest of
+// the head is read, and nothing is read after, so a reset may overtake the answer. A
+// refusal of the ticket is answered after the whole head.
 type Hooks struct {
 	config   HooksConfig
 	policy   policy
+	waits    bool              // the guard may
 	selected map[string]string // header lines by protocol
 	sessions sync.Pool
 	counters Counters
@@ -59,16 +67,18 @@ type Hooks struct {
 func NewHooks(config HooksConfig) (*Hooks, error) {
 	var f faults
 	h := &Hooks{config: config, selected: map[string]string{}}
-	h.policy = f.policy(config.Carriers, config.Protocols, config.Origins)
+	h.policy = f.policy(config.Carriers, config.Protocols, config.Origins, config.AllowOrigin)
 	if config.Verifier == nil {
 		f.addf("Verifier is nil; give one from NewVerifier")
 	}
 	if config.Upgrader.Protocol != nil || config.Upgrader.ProtocolCustom != nil {
 		f.addf("Upgrader has a Protocol or ProtocolCustom, which would select without knowing tickets; give Protocols instead")
 	}
+	f.timeout(&h.config.Timeout)
 	if err := f.err("hooks"); err != nil {
 		return nil, err
 	}
+	h.waits = waits(config.Verifier.replay)
 	for _, p := range h.policy.protocols {
 		h.selected[p] = "Sec-WebSocket-Protocol: " + p + "\r\n"
 	}
@@ -82,11 +92,16 @@ func (h *Hooks) Stats() Stats { return h.counters.Stats() }
 
 // Upgrade has the ws.Upgrader upgrade conn, with a ticket. t then holds it; after
 // any error it is empty. A refusal has a code, see [CodeOf]; errors of gobwas and
-// of the connection are as they are.
+// of the connection are as they are. Upgrade never closes conn. ctx is handed to a
+// guard that may wait, with the time that is left.
 func (h *Hooks) Upgrade(ctx context.Context, conn net.Conn, t *Ticket) (hs ws.Handshake, err error) {
 	s := h.sessions.Get().(*hooksSession)
 	t.reset()
 	s.ctx, s.conn, s.ticket = ctx, conn, t
+	s.deadline = time.Now().Add(h.config.Timeout)
+	if d, ok := ctx.Deadline(); ok && d.Before(s.deadline) {
+		s.deadline = d
+	}
 	in := false
 	defer func() { // also where a callback panics
 		s.reset()
@@ -121,15 +136,18 @@ type hooksSession struct {
 	*Hooks
 	upgrader ws.Upgrader
 
-	ctx    context.Context
-	conn   net.Conn
-	ticket *Ticket
+	ctx      context.Context
+	conn     net.Conn
+	ticket   *Ticket
+	deadline time.Time
 
 	buf          []byte // copies of what gobwas shows and takes back
+	authority    span   // of a target in absolute-form
 	path, query  span
 	host, origin span
 	hosts        int
 	origins      int
+	lengths      int
 	values       []hooksValue
 	protocol     string
 	extra        ws.HandshakeHeader // of the user's OnBeforeUpgrade
@@ -178,11 +196,11 @@ func newHooksSession(h *Hooks) *hooksSession {
 }
 
 func (s *hooksSession) onRequest(uri []byte) error {
-	path, query, ok := head.SplitTarget(uri)
+	t, ok := head.SplitTarget(uri)
 	if !ok {
 		return s.refuse(headErrors[head.BadTarget])
 	}
-	s.path, s.query = s.keep(path), s.keep(query)
+	s.authority, s.path, s.query = s.keep(t.Authority), s.keep(t.Path), s.keep(t.Query)
 	if f := s.config.Upgrader.OnRequest; f != nil {
 		return f(uri)
 	}
@@ -210,6 +228,12 @@ func (s *hooksSession) onHeader(name, value []byte) error {
 			return s.refuse(headErrors[head.TwiceOrigin])
 		}
 		s.origin = s.keep(value)
+	case "Content-Length":
+		if s.lengths++; s.lengths > 1 || string(value) != "0" {
+			return s.refuse(headErrors[head.HasBody])
+		}
+	case "Transfer-Encoding":
+		return s.refuse(headErrors[head.HasBody])
 	case "Authorization":
 		s.values = append(s.values, hooksValue{head.Authorization, s.keep(value)})
 	case "Cookie":
@@ -229,6 +253,9 @@ func (s *hooksSession) onProtocol(value []byte) (string, bool) {
 }
 
 func (s *hooksSession) onBeforeUpgrade() (ws.HandshakeHeader, error) {
+	if authority := s.of(s.authority); len(authority) > 0 && !bytes.Equal(authority, s.of(s.host)) {
+		return nil, s.refuse(headErrors[head.OtherHost]) // step 4, to its end
+	}
 	f := s.policy.finder()
 	f.InQuery(s.of(s.query))
 	for i, v := range s.values {
@@ -245,7 +272,7 @@ func (s *hooksSession) onBeforeUpgrade() (ws.HandshakeHeader, error) {
 	if s.origins > 0 {
 		s.asked.Origin = s.of(s.origin)
 	}
-	if err := s.policy.admit(&f, s.asked.Origin, s.of(s.host)); err != nil {
+	if err := s.policy.admit(&f, s.asked.Origin, s.of(s.host)); err != nil { // steps 4 to 8
 		return nil, s.refuse(err)
 	}
 	if err := s.spend(); err != nil {
@@ -263,24 +290,39 @@ func (s *hooksSession) spend() error {
 	} else {
 		r.Addr = addrOf(s.conn.RemoteAddr())
 	}
-	now := time.Now().Unix()
-	s.judgedAt = now
-	if err := s.config.Verifier.judge(now, r, s.ticket); err != nil {
+	now := time.Now()
+	s.judgedAt = now.Unix()
+	if err := s.config.Verifier.judge(s.judgedAt, r, s.ticket); err != nil { // steps 9 and 10
 		return s.refuse(err)
 	}
-	if user := s.config.Upgrader.OnBeforeUpgrade; user != nil {
+	if err := agreed(s.ticket, r.Path); err != nil { // step 10 too
+		return s.refuse(err)
+	}
+	user := s.config.Upgrader.OnBeforeUpgrade
+	if user != nil { // in place of step 11
 		extra, err := user()
 		if err != nil {
 			return err // theirs to word
 		}
 		s.extra = extra
-		now = time.Now().Unix()
-		s.judgedAt = now
-		if err := s.config.Verifier.admit(now, s.ticket); err != nil {
+		now = time.Now()
+		s.judgedAt = now.Unix()
+	}
+	if now.After(s.deadline) { // step 12
+		return s.refuse(ErrTimeout)
+	}
+	if user != nil { // step 12 too: it may have taken its time
+		if err := s.config.Verifier.admit(now.Unix(), s.ticket); err != nil {
 			return s.refuse(err)
 		}
 	}
-	if err := s.config.Verifier.spend(s.ctx, now, s.ticket); err != nil {
+	ctx := s.ctx
+	if s.waits {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadline(ctx, guardEnd(now, s.deadline))
+		defer cancel()
+	}
+	if err := s.config.Verifier.spend(ctx, now.Unix(), s.ticket); err != nil { // step 13
 		return s.refuse(err)
 	}
 	return nil

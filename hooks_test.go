@@ -95,9 +95,13 @@ func TestHooksRefuse(t *testing.T) {
 		"origin":             {request("/?ticket="+good, "Origin: https://evil.example"), ErrOrigin, "403 "},
 		"two origins":        {request("/?ticket="+good, fromApp, fromApp), ErrBadHandshake, "400 "},
 		"two hosts":          {request("/?ticket="+good, "Host: x"), ErrBadHandshake, "400 "},
-		"absolute-form":      {request("http://gw.example/?ticket=" + good), ErrBadHandshake, "400 "},
+		"another host":       {request("http://gw.example:80/?ticket=" + good), ErrBadHandshake, "400 "},
+		"another scheme":     {request("ws://gw.example/?ticket=" + good), ErrBadHandshake, "400 "},
 		"no app protocol":    {request("/", "Sec-WebSocket-Protocol: ticket."+good), ErrBadHandshake, "400 "},
 		"cookie, no origin":  {request("/", "Cookie: __Host-ws-ticket="+good), ErrOrigin, "403 "},
+		"a bad host":         {strings.Replace(request("/?ticket="+good), "Host: gw.example", "Host: gw.example/x", 1), ErrBadHandshake, "400 "},
+		"an empty host":      {strings.Replace(request("/?ticket="+good), "Host: gw.example", "Host:", 1), ErrBadHandshake, "400 "},
+		"an empty origin":    {request("/?ticket="+good, "Origin:"), ErrOrigin, "403 "},
 		"path, not the same": {request("/y?ticket=" + d.ticket(t, Claims{Path: "/x"})), ErrPath, "403 "},
 	} {
 		conn := newMemConn([]byte(c.head))
@@ -105,6 +109,9 @@ func TestHooksRefuse(t *testing.T) {
 		_, err := hooks.Upgrade(context.Background(), conn, new(Ticket))
 		if !errors.Is(err, c.want) || told.Code != c.want {
 			t.Errorf("%s: %v, told %v", name, err, told.Code)
+		}
+		if got := string(conn.out); strings.Count(got, "Content-Type: ") != 1 || strings.Count(got, "Content-Length: ") != 1 {
+			t.Errorf("%s: answered %q", name, got)
 		}
 		if got := string(conn.out); !strings.HasPrefix(got, "HTTP/1.1 "+c.status) || !strings.Contains(got, "Connection: close\r\n") ||
 			!strings.HasSuffix(got, string(refusalOf(c.want.Status())[strings.Index(refusalOf(c.want.Status()), "{"):])) {
@@ -156,5 +163,49 @@ func TestHooksKeepNothingLarge(t *testing.T) {
 	s.reset()
 	if cap(s.buf) > defaultHeadBytes || cap(s.values) > defaultMaxHeaders {
 		t.Errorf("kept: %d bytes, %d values", cap(s.buf), cap(s.values))
+	}
+}
+
+// What a session held is gone when it is used for the next client.
+func TestHooksSessionReset(t *testing.T) {
+	s := &hooksSession{Hooks: &Hooks{}}
+	at := s.keep([]byte("/?ticket=secret"))
+	s.path, s.authority, s.origin, s.hosts, s.origins, s.lengths = at, at, at, 1, 1, 1
+	buf := s.buf
+	s.reset()
+	if left := strings.Trim(string(buf), "\x00"); left != "" {
+		t.Errorf("%q is left in the buffer", left)
+	}
+	if len(s.of(s.path))+len(s.of(s.authority))+len(s.of(s.origin))+s.hosts+s.origins+s.lengths != 0 {
+		t.Error("something of the one before")
+	}
+}
+
+// A ticket of the handshake before is no part of what is told of the next.
+func TestHooksTicketOfTheOneBefore(t *testing.T) {
+	var told Refusal
+	d := newDoor(t, nil)
+	hooks := newHooks(t, d, func(c *HooksConfig) { c.OnRefuse = func(r Refusal) { told = r } })
+	var ticket Ticket
+	if _, err := hooks.Upgrade(context.Background(), newMemConn([]byte(request("/?ticket="+d.ticket(t, Claims{})))), &ticket); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := hooks.Upgrade(context.Background(), newMemConn([]byte(request("/"))), &ticket); !errors.Is(err, ErrMissing) {
+		t.Fatal(err)
+	}
+	if told.KeyID != nil || told.Subject != nil || told.Age != 0 {
+		t.Errorf("told of %q, %q", told.KeyID, told.Subject)
+	}
+}
+
+func TestNewHooksFaults(t *testing.T) {
+	d := newDoor(t, nil)
+	for name, u := range map[string]ws.Upgrader{
+		"Protocol":       {Protocol: func([]byte) bool { return true }},
+		"ProtocolCustom": {ProtocolCustom: func([]byte) (string, bool) { return "", true }},
+	} {
+		if _, err := NewHooks(HooksConfig{Verifier: d.verifier, Upgrader: u}); err == nil || !strings.Contains(err.Error(), "give Protocols instead") {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }

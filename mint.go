@@ -40,9 +40,14 @@ type MintConfig struct {
 	URL func(*http.Request, *Claims) string
 
 	// Origins of pages of other hosts that may ask for tickets, with the user's
-	// cookies, such as "https://app.example": what browsers send, byte for byte.
-	// None means that only pages of the handler's own host may.
+	// cookies, such as "https://app.example": what browsers send, byte for byte, or a
+	// pattern, as in UpgraderConfig. None means that only pages of the handler's own
+	// host may.
 	Origins []string
+
+	// AllowOrigin is asked about an Origin that Origins does not let in, as in
+	// UpgraderConfig. nil lets in nobody.
+	AllowOrigin func(origin, host []byte) bool
 
 	// OnRefuse is told of every request that got no ticket, before it is answered.
 	// It runs on the goroutine of the request. nil means nobody.
@@ -77,7 +82,9 @@ type MintHandler struct {
 	onRefuse     func(*http.Request, MintRefusal)
 	url          func(*http.Request, *Claims) string
 	onError      func(*http.Request, error)
-	origins      map[string]bool
+	origins      head.Origins
+	allowOrigin  func(origin, host []byte) bool
+	crossOrigin  bool // some pages of other hosts may ask
 	protection   *http.CrossOriginProtection
 
 	mintCounters
@@ -93,7 +100,8 @@ func NewMintHandler(config MintConfig) (*MintHandler, error) {
 		onRefuse:     config.OnRefuse,
 		url:          config.URL,
 		onError:      config.OnError,
-		origins:      make(map[string]bool, len(config.Origins)),
+		allowOrigin:  config.AllowOrigin,
+		crossOrigin:  len(config.Origins) > 0 || config.AllowOrigin != nil,
 		protection:   http.NewCrossOriginProtection(),
 	}
 	if config.Signer == nil {
@@ -102,16 +110,9 @@ func NewMintHandler(config MintConfig) (*MintHandler, error) {
 	if config.Authenticate == nil {
 		f.addf("Authenticate is nil; without it anybody would get tickets")
 	}
-	if _, err := head.NewOrigins(config.Origins); err != nil {
+	var err error
+	if h.origins, err = head.NewOrigins(config.Origins); err != nil {
 		f.addf("Origins: %w", err)
-	}
-	for _, origin := range config.Origins {
-		h.origins[origin] = true
-		if len(f) == 0 {
-			if err := h.protection.AddTrustedOrigin(origin); err != nil {
-				f.addf("Origins: %w", err)
-			}
-		}
 	}
 	if err := f.err("mint handler"); err != nil {
 		return nil, err
@@ -124,10 +125,10 @@ func (h *MintHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	header := w.Header()
 	header.Set("Cache-Control", "no-store")
 	listed := false
-	if len(h.origins) > 0 {
+	if h.crossOrigin {
 		header.Add("Vary", "Origin")
 		origin := r.Header["Origin"]
-		if listed = len(origin) == 1 && h.origins[origin[0]]; listed {
+		if listed = len(origin) == 1 && h.lets([]byte(origin[0]), []byte(r.Host)); listed {
 			header.Set("Access-Control-Allow-Origin", origin[0])
 			header.Set("Access-Control-Allow-Credentials", "true")
 			header.Set("Access-Control-Expose-Headers", "Retry-After")
@@ -139,7 +140,7 @@ func (h *MintHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if r.Method != http.MethodPost {
 		header.Set("Allow", "POST")
-		if len(h.origins) > 0 {
+		if h.crossOrigin {
 			header.Set("Allow", "OPTIONS, POST")
 		}
 		h.refuse(w, r, errMintMethod.with([]string{"method"}, r.Method), nil)
@@ -151,7 +152,7 @@ func (h *MintHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.refuse(w, r, crossOrigin(errMintNoHost, r), nil)
 		return
 	}
-	if h.protection.Check(r) != nil {
+	if !listed && h.protection.Check(r) != nil {
 		h.refuse(w, r, crossOrigin(errMintCrossOrigin, r), nil)
 		return
 	}
@@ -208,6 +209,11 @@ func (h *MintHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	header.Set("Content-Type", "application/json")
 	header.Set("X-Content-Type-Options", "nosniff")
 	w.Write(body)
+}
+
+// lets says whether a page of another host may ask.
+func (h *MintHandler) lets(origin, host []byte) bool {
+	return h.origins.Listed(origin) || h.allowOrigin != nil && h.allowOrigin(origin, host)
 }
 
 // preflight answers the question of a browser whether a page of another origin

@@ -129,6 +129,7 @@ var (
 	errNoPath      = reason(ErrPath, "the ticket is bound to a path, and the handshake shows none")
 	errOtherPath   = reason(ErrPath, "the request path is not one that the ticket is bound to")
 	errUnclearPath = reason(ErrPath, "the ticket is bound to a path, and that of the request may be read in two ways (a segment that is empty, . or .., a backslash, a NUL, an encoded slash, a broken escape)")
+	errHiddenPath  = reason(ErrPath, "the ticket is bound to a path, and a segment of the request path is empty, . or .. once its parameters (from ; on) are taken off, so that some routers read another path")
 	errNoAddr      = reason(ErrIP, "the ticket is bound to an address, and none is known of the peer")
 	errOtherAddr   = reason(ErrIP, "the peer's address is not one that the ticket is bound to")
 )

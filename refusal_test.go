@@ -145,8 +145,8 @@ func TestRefusalSaysWhichHeader(t *testing.T) {
 		{with(connection, "Connection: a b\r\n"), `bad_handshake: the Connection header is not a list of tokens: Connection "a b"`, true},
 		{with("GET", "DELETE"), `bad_handshake: the method is not GET: method "DELETE"`, true},
 		{with("Host: gw.example", "Host: gw example"), `bad_handshake: the Host header is empty or holds a character that no host has: Host "gw example"`, false},
-		{request("/", "Transfer-Encoding: chunked"), `bad_handshake: there is a Content-Length or a Transfer-Encoding header, and a handshake has no body: Transfer-Encoding "chunked"`, false},
-		{request("/", "Content-Length: 5"), `bad_handshake: there is a Content-Length or a Transfer-Encoding header, and a handshake has no body: Content-Length "5"`, true},
+		{request("/", "Transfer-Encoding: chunked"), `bad_handshake: there is a Content-Length other than 0, or a Transfer-Encoding header, and a handshake has no body: Transfer-Encoding "chunked"`, false},
+		{request("/", "Content-Length: 5"), `bad_handshake: there is a Content-Length other than 0, or a Transfer-Encoding header, and a handshake has no body: Content-Length "5"`, true},
 		{request("/", "Bad Header: x"), `bad_handshake: a header line is not name:value CRLF, or holds a control character: line 6 of the headers`, false},
 		{request("/", "Sec-WebSocket-Protocol: a b"), "bad_handshake: the Sec-WebSocket-Protocol header is not a list of tokens", true},
 	} {

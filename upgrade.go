@@ -19,7 +19,7 @@ import (
 
 // The defaults of an [Upgrader].
 const (
-	defaultHeadBytes  = 8 << 10
+	defaultHeadBytes  = 16 << 10 // single sign-on makes cookies of this size
 	defaultMaxHeaders = 64
 	defaultTimeout    = 5 * time.Second
 	defaultMaxPending = 16384
@@ -31,9 +31,18 @@ type UpgraderConfig struct {
 	Verifier *Verifier
 
 	// Origins are the pages that may connect, as browsers name them:
-	// "https://app.example". With none here, those of the host that the request
-	// names may. A request without Origin passes, for no browser sent it.
+	// "https://app.example", or "capacitor://localhost" in the shell of an app. The
+	// pattern "https://*.app.example" stands for all hosts below app.example. With
+	// none here, the pages of the host may connect that the request names. A request
+	// without Origin passes, for no browser sent it, and so does one whose ticket
+	// comes by CarrierBearer, which no page can use.
 	Origins []string
+
+	// AllowOrigin is asked about an Origin that Origins does not let in: true lets it
+	// in. It sees the Host header too. The slices are valid during the call only. An
+	// Origin "null" can be let in by it alone. A ticket that comes by CarrierCookie
+	// needs an Origin of the list, whatever AllowOrigin says. nil lets in nobody.
+	AllowOrigin func(origin, host []byte) bool
 
 	// Carriers are where a ticket may stand. 0 means DefaultCarriers. Behind a
 	// load balancer that routes by the ticket only CarrierQuery may be on.
@@ -46,64 +55,83 @@ type UpgraderConfig struct {
 	// ResponseHeader is sent with every 101.
 	ResponseHeader http.Header
 
-	// PeerAddr supplies the address that a ticket's ip is held against, where it
-	// is not the one of the connection, as behind a proxy that is trusted. It runs
-	// before the ticket is looked at, and sees it in the head. Headers that claim
-	// an address are never believed by themselves. nil means the address of the
+	// PeerAddr supplies the address that a ticket's ip is compared with, where it is
+	// not the address of the connection, as behind a proxy that is trusted. It runs
+	// before the ticket is looked at, and sees it in the head. The Upgrader never
+	// believes a header that claims an address. nil means the address of the
 	// connection.
 	PeerAddr func(net.Conn, *Handshake) netip.Addr
 
-	// Authorize may say no to a ticket that holds, before it is spent and before
-	// the client is answered: a refusal code is passed on, any other error becomes
-	// ErrUnauthorized. What it does is not bound by Timeout, but if it takes
-	// longer the handshake fails, with the ticket unspent.
+	// Authorize may say no to a ticket that is valid, before it is spent and before
+	// the client is answered. A refusal code is passed on. Any other error becomes
+	// ErrUnauthorized. Timeout does not interrupt Authorize. If it returns after the
+	// Timeout, the handshake is refused and the ticket stays unspent.
 	Authorize func(context.Context, *Handshake) error
 
 	// OnRefuse is told of every refusal, once the client was answered. It runs on
 	// the goroutine of the handshake, so several may run at once.
 	OnRefuse func(Refusal)
 
+	// HealthPath is a path such as "/healthz" for the checks of load balancers: a
+	// GET of it that is no handshake is answered 200, or 503 as long as the guard is
+	// not ready (before its ReadyAt, where it has one). Upgrade then returns
+	// ErrHealthCheck. Empty means that every request that is no handshake is refused.
+	HealthPath string
+
 	// AllowEarly lets bytes follow the head before the answer, and hands them over
-	// in Handshake.Early. RFC 6455 section 4.1 lets no client do so; without this
+	// in Handshake.Early. [RFC 6455 section 4.1] lets no client do so; without this
 	// such a handshake is refused.
+	//
+	// [RFC 6455 section 4.1]: https://www.rfc-editor.org/rfc/rfc6455#section-4.1
 	AllowEarly bool
 
-	// HeadBytes bounds the head, 64 to 65,535. 0 means defaultHeadBytes.
+	// HeadBytes bounds the head, 64 to 65,535. 0 means 16,384. A pending handshake
+	// takes memory for what has come of its head, not for HeadBytes.
 	HeadBytes int
 
-	// MaxHeaders bounds the header lines, 8 to 1,024. 0 means defaultMaxHeaders.
+	// MaxHeaders bounds the header lines, 8 to 1,024. 0 means 64.
 	MaxHeaders int
 
-	// Timeout bounds the whole handshake, reading and writing, a refusal with its
-	// draining included; a tenth of a second more is for the 408 of who let it pass.
-	// It does not interrupt Authorize, nor a guard that does not heed its context. 0
-	// means defaultTimeout.
+	// Timeout bounds the handshake from the call of Upgrade to the end of the answer.
+	// Where the connection is a *tls.Conn that has not shaken hands yet, that is part
+	// of it. A refusal that is decided when this time is over is still written, within a
+	// tenth of a second. Timeout does not interrupt your functions. A guard that waits
+	// for somebody gets a context that ends a little earlier, so that the answer is in
+	// time. 0 means 5 s.
 	Timeout time.Duration
 
 	// MaxPending bounds the handshakes in progress; one more is ErrOverloaded. 0
-	// means defaultMaxPending.
+	// means 16,384.
 	MaxPending int
 }
 
-// An Upgrader takes WebSocket handshakes (RFC 6455 section 4.2) from raw
-// connections and lets in who brings a ticket. It reads a strict subset of
+// ErrHealthCheck is what [Upgrader.Upgrade] returns after it has answered a health
+// check, see UpgraderConfig.HealthPath. Close the connection, as after any error.
+var ErrHealthCheck = errors.New("wsticket: this was a health check; it has its answer")
+
+// An Upgrader takes WebSocket handshakes ([RFC 6455 section 4.2]) from raw
+// connections and lets in clients that bring a ticket. It reads a strict subset of
 // HTTP/1.1, see docs/upgrading.md. It is safe for concurrent use and does not
 // allocate where the Handshake is used again.
+//
+// [RFC 6455 section 4.2]: https://www.rfc-editor.org/rfc/rfc6455#section-4.2
 type Upgrader struct {
 	config   UpgraderConfig
 	policy   policy
 	plain    head.Switching
 	selected []head.Switching // in the order of the protocols
 	reserve  int              // of the buffer, for the answer
-	waits    bool             // the guard may: it is none of ours
+	waits    bool             // the guard may
+	asks     bool             // a function or a guard may take its time
 	pending  atomic.Int64
+	checks   atomic.Uint64 // of health
 	counters Counters
 }
 
 // NewUpgrader checks the configuration and reports all its faults at once.
 func NewUpgrader(config UpgraderConfig) (*Upgrader, error) {
 	var f faults
-	u := &Upgrader{config: config, policy: f.policy(config.Carriers, config.Protocols, config.Origins)}
+	u := &Upgrader{config: config, policy: f.policy(config.Carriers, config.Protocols, config.Origins, config.AllowOrigin)}
 	if config.Verifier == nil {
 		f.addf("Verifier is nil; give one from NewVerifier")
 	}
@@ -111,20 +139,16 @@ func NewUpgrader(config UpgraderConfig) (*Upgrader, error) {
 	f.within("HeadBytes", &c.HeadBytes, defaultHeadBytes, 64, head.MaxBytes)
 	f.within("MaxHeaders", &c.MaxHeaders, defaultMaxHeaders, 8, 1024)
 	f.within("MaxPending", &c.MaxPending, defaultMaxPending, 1, 1<<30)
-	if c.Timeout == 0 {
-		c.Timeout = defaultTimeout
-	} else if c.Timeout < 0 {
-		f.addf("Timeout is %v; give a positive duration, or 0 for %v", c.Timeout, defaultTimeout)
+	f.timeout(&c.Timeout)
+	if t, ok := head.SplitTarget([]byte(c.HealthPath)); c.HealthPath != "" && (!ok || string(t.Path) != c.HealthPath) {
+		f.addf("HealthPath is %q; give a path as it stands in a request, such as /healthz", c.HealthPath)
 	}
 	extra := f.responseHeader(config.ResponseHeader)
 	if err := f.err("upgrader"); err != nil {
 		return nil, err
 	}
-	switch config.Verifier.replay.(type) {
-	case *ReplayCache, allowReplay:
-	default:
-		u.waits = true
-	}
+	u.waits = waits(config.Verifier.replay)
+	u.asks = u.waits || c.Authorize != nil || c.PeerAddr != nil || c.AllowOrigin != nil
 	u.plain = head.NewSwitching("", extra)
 	u.reserve = u.plain.Len()
 	for _, p := range u.policy.protocols {
@@ -179,28 +203,39 @@ func (u *Upgrader) Stats() Stats { return u.counters.Stats() }
 // Pending returns how many handshakes are in progress.
 func (u *Upgrader) Pending() int { return int(u.pending.Load()) }
 
+// HealthChecks returns how many health checks were answered, by 200 or 503. Stats
+// does not count them.
+func (u *Upgrader) HealthChecks() uint64 { return u.checks.Load() }
+
 // Upgrade reads the handshake from conn, checks it and the ticket in it, spends
 // the ticket and answers 101. nil means that the client is in: h holds what it
 // asked for, its ticket and its subprotocol, and conn is at the first frame and
 // has no deadline.
 //
-// Any error means that it is not. A refusal was answered, the connection closed
-// for writing where it can be, and drained within the deadline, so that the answer
-// is not lost to a reset. [CodeOf] tells the code. An error without one means that
-// there was nobody to refuse: ctx had ended, or the connection was closed or broken
-// before its first byte, or when the 101 was to be written; in that last case the
-// ticket is spent. Upgrade never closes conn: the caller does, after any error.
+// Any error means that the client is not in. Upgrade never closes conn: the caller
+// does, after any error. Most errors are refusals; [CodeOf] tells the code. Upgrade
+// has answered a refusal, closed the connection for writing where it can be, and read
+// what the client still sent, so that no reset overtakes the answer. Three are
+// different: of those that are refused as ErrOverloaded nothing is read, and over TLS
+// they are not answered; after ErrTimeout Upgrade reads nothing more; and ErrTimeout
+// is also the error of a client that did not take the 101 in time, whose ticket is
+// spent.
 //
-// Of ctx its deadline counts, where it is earlier than the Timeout, and whether it
-// has ended at the start; what happens to it later does not interrupt a handshake.
-// It is handed to Authorize, and with the deadline of the handshake to a guard that
-// is no ReplayCache.
+// An error without a code means that there was nobody to refuse. ctx had ended at
+// the start, or it was a health check (ErrHealthCheck), or the connection was closed
+// or broken before its first byte, or it broke when the 101 was to be written. In
+// that last case the ticket is spent.
+//
+// Upgrade looks at two things of ctx: whether it has ended at the start, and its
+// deadline, which counts where it is earlier than the Timeout. What happens to ctx
+// later does not interrupt a handshake. Authorize gets it as it is. A guard that may
+// wait gets it with the time that is left.
 func (u *Upgrader) Upgrade(ctx context.Context, conn net.Conn, h *Handshake) error {
 	h.Reset()
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if u.pending.Add(1) > int64(u.config.MaxPending) {
+	if u.pending.Add(1) > int64(u.config.MaxPending) { // step 1: there is room
 		u.pending.Add(-1)
 		return u.overloaded(conn, h)
 	}
@@ -221,14 +256,16 @@ func (u *Upgrader) Upgrade(ctx context.Context, conn net.Conn, h *Handshake) err
 	if err := conn.SetDeadline(deadline); err != nil {
 		return fmt.Errorf("wsticket: setting the deadline of the handshake: %w", err)
 	}
-	err := u.read(conn, h)
+	err := u.read(conn, h) // steps 2 to 4
 	if err == nil {
-		err = u.judge(ctx, conn, h, deadline)
+		err = u.judge(ctx, conn, h, deadline) // steps 4 to 13
+	} else if u.config.HealthPath != "" && h.head.IsPlainGET(h.buf, u.config.HealthPath) {
+		return u.healthy(conn, h, deadline)
 	}
 	if err != nil {
-		return u.refuse(conn, h, err)
+		return u.refuse(conn, h, err, deadline)
 	}
-	if err := u.accept(conn, h); err != nil {
+	if err := u.accept(conn, h, deadline); err != nil {
 		return err
 	}
 	in = true
@@ -242,7 +279,7 @@ func (u *Upgrader) read(conn net.Conn, h *Handshake) error {
 	if h.head.Fields == nil {
 		h.head.Fields = make([]head.Field, 0, firstFields)
 	}
-	limit := u.config.HeadBytes
+	limit := u.config.HeadBytes // step 3: it fits
 	h.room(min(firstBuffer, limit+u.reserve))
 	for empty := 0; ; {
 		if h.n == len(h.buf) {
@@ -261,10 +298,11 @@ func (u *Upgrader) read(conn net.Conn, h *Handshake) error {
 		} else if empty++; empty == 100 && err == nil {
 			err = io.ErrNoProgress
 		}
-		if err != nil {
+		if err != nil { // step 2: it comes before the deadline
 			return readError(err, h.n)
 		}
 	}
+	// Step 4: it is a handshake. Too many header lines (step 3) are a fault too.
 	if fault := h.head.Fault(); fault != head.NoFault {
 		return headErrors[fault]
 	}
@@ -275,15 +313,14 @@ func (u *Upgrader) read(conn net.Conn, h *Handshake) error {
 	return nil
 }
 
-// judge holds the head against the policy and the ticket against all it must
-// hold against, and spends it.
+// judge checks the head against the policy, then the ticket, and spends it.
 func (u *Upgrader) judge(ctx context.Context, conn net.Conn, h *Handshake, deadline time.Time) error {
 	v := u.config.Verifier
 	f := u.policy.finder()
 	h.find(&f)
 	r := &h.asked
 	r.Ticket, r.Origin, r.Path = f.Ticket, h.origin(), h.Path()
-	if err := u.policy.admit(&f, r.Origin, h.Host()); err != nil {
+	if err := u.policy.admit(&f, r.Origin, h.Host()); err != nil { // steps 4 to 8
 		return err
 	}
 	if u.config.PeerAddr != nil {
@@ -293,36 +330,39 @@ func (u *Upgrader) judge(ctx context.Context, conn net.Conn, h *Handshake, deadl
 	}
 	now := time.Now()
 	h.judgedAt = now.Unix()
-	if err := v.judge(h.judgedAt, r, &h.Ticket); err != nil {
+	if err := v.judge(h.judgedAt, r, &h.Ticket); err != nil { // steps 9 and 10
+		return err
+	}
+	if err := agreed(&h.Ticket, r.Path); err != nil { // step 10 too
 		return err
 	}
 	h.cut(&f)
 	h.Protocol = f.Selected
-	if u.config.Authorize != nil {
+	if u.config.Authorize != nil { // step 11
 		if err := u.config.Authorize(ctx, h); err != nil {
 			return unauthorized(err)
 		}
-		// It may have taken its time: the ticket must still hold when it is spent,
-		// and nothing is spent on a client that will not be answered.
 		now = time.Now()
 		h.judgedAt = now.Unix()
-		if now.After(deadline) {
-			return ErrTimeout
-		}
+	}
+	if now.After(deadline) { // step 12: nothing is spent on a client that gets no 101
+		return ErrTimeout
+	}
+	if u.config.Authorize != nil { // step 12 too: it may have taken its time
 		if err := v.admit(now.Unix(), &h.Ticket); err != nil {
 			return err
 		}
 	}
 	if u.waits {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithDeadline(ctx, deadline)
+		ctx, cancel = context.WithDeadline(ctx, guardEnd(now, deadline))
 		defer cancel()
 	}
-	return v.spend(ctx, now.Unix(), &h.Ticket)
+	return v.spend(ctx, now.Unix(), &h.Ticket) // step 13
 }
 
 // accept answers 101.
-func (u *Upgrader) accept(conn net.Conn, h *Handshake) error {
+func (u *Upgrader) accept(conn net.Conn, h *Handshake, deadline time.Time) error {
 	answer := &u.plain
 	for i, p := range u.policy.protocols {
 		if h.Protocol == p {
@@ -330,10 +370,15 @@ func (u *Upgrader) accept(conn net.Conn, h *Handshake) error {
 		}
 	}
 	out := answer.Append(h.buf[h.n:h.n], h.head.Key.Of(h.buf))
+	h.answered = len(out)
+	if u.waits { // the guard may not have heeded its context, and the ticket is spent
+		moreTime(conn, deadline)
+	}
 	if _, err := conn.Write(out); err != nil {
 		if errors.Is(err, os.ErrDeadlineExceeded) {
 			err = ErrTimeout
 			u.report(conn, h, err, ErrTimeout)
+			closeTLS(conn)
 			return err
 		}
 		return fmt.Errorf("wsticket: answering the handshake: %w", err)

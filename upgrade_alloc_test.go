@@ -139,9 +139,9 @@ func allocCases(t testing.TB) []allocCase {
 		{"overloaded", full, query(ticket), ErrOverloaded, false},
 		{"bad_handshake", plain, "POST / HTTP/1.1\r\n\r\n", ErrBadHandshake, false},
 		{"bad_handshake, bad list", plain, request("/?ticket="+ticket, "Sec-WebSocket-Protocol: a b"), ErrBadHandshake, false},
-		{"head_too_large", plain, padded(t, 9000, ticket), ErrHeadTooLarge, false},
+		{"head_too_large", plain, padded(t, 17000, ticket), ErrHeadTooLarge, false},
 		{"timeout", plain, "GET / HT", ErrTimeout, true},
-		{"a long head", plain, padded(t, 8192, ticket), nil, false},
+		{"a long head", plain, padded(t, 16384, ticket), nil, false},
 	}
 	for _, c := range carried {
 		cases = append(cases, allocCase{c.name, plain, c.head(ticket), nil, false})

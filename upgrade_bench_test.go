@@ -92,7 +92,7 @@ func newUpgradeBench(b *testing.B, keys int, size, carrier string, spoil func(ti
 	if err != nil {
 		b.Fatal(err)
 	}
-	bench.u.waits = false // the guard is a ReplayCache with another clock
+	bench.u.waits, bench.u.asks = false, false // the guard is a ReplayCache with another clock
 	for _, ticket := range tickets {
 		if spoil == nil {
 			bench.heads = append(bench.heads, upgradeHead(size, carrier, string(ticket)))
@@ -182,7 +182,7 @@ var upgradeRefusals = map[string]struct {
 	"replayed":       {want: ErrReplayed},
 	"origin":         {head: func(h string) string { return strings.Replace(h, "https://app", "https://evil", 1) }, want: ErrOrigin},
 	"bad_handshake":  {ticket: func(t string) string { return t + "\x00" }, want: ErrBadHandshake},
-	"head_too_large": {head: func(h string) string { return strings.Replace(h, "\r\n\r\n", "\r\nX: "+strings.Repeat("x", 8192), 1) }, want: ErrHeadTooLarge},
+	"head_too_large": {head: func(h string) string { return strings.Replace(h, "\r\n\r\n", "\r\nX: "+strings.Repeat("x", 16384), 1) }, want: ErrHeadTooLarge},
 }
 
 // BenchmarkUpgradeRatio is Upgrade over what no handshake with an HMAC ticket by

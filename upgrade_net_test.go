@@ -101,21 +101,30 @@ func TestUpgradeNeverRead(t *testing.T) {
 		name string
 		head func(d *door) string
 		want error
+		more time.Duration // it may have been decided at the last moment
 	}{
-		{"the 101", func(d *door) string { return carried[0].head(d.ticket(t, Claims{})) }, ErrTimeout},
-		{"a refusal", func(*door) string { return request("/") }, ErrMissing},
+		{"the 101", func(d *door) string { return carried[0].head(d.ticket(t, Claims{})) }, ErrTimeout, 0},
+		{"a refusal", func(*door) string { return request("/") }, ErrMissing, 100 * time.Millisecond},
+		{"a 408", func(*door) string { return "GET / HTTP/1.1\r\n" }, ErrTimeout, 100 * time.Millisecond},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				d := newDoor(t, func(c *UpgraderConfig) { c.Timeout = 3 * time.Second })
+				told := 0
+				d := newDoor(t, func(c *UpgraderConfig) {
+					c.Timeout = 3 * time.Second
+					c.OnRefuse = func(Refusal) { told++ }
+				})
 				there, here := net.Pipe()
 				go io.WriteString(there, c.head(d))
 				start := time.Now()
 				if err := d.Upgrade(context.Background(), here, new(Handshake)); !errors.Is(err, c.want) {
 					t.Errorf("%v, want %v", err, c.want)
 				}
-				if took := time.Since(start); took != 3*time.Second {
+				if took := time.Since(start); took != 3*time.Second+c.more {
 					t.Errorf("took %v", took)
+				}
+				if code, _ := CodeOf(c.want); told != 1 || d.Stats().Refused(code) != 1 || d.Stats().Accepted() != 0 {
+					t.Errorf("told %d times, counted %v", told, d.Stats().Map())
 				}
 				here.Close()
 				there.Close()
@@ -173,6 +182,54 @@ func TestUpgradeDrains(t *testing.T) {
 	})
 }
 
+// After a 408 nothing more is read: the client has had its time.
+func TestUpgradeTimeoutDoesNotDrain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDoor(t, nil)
+		there, here := net.Pipe()
+		go io.Copy(io.Discard, there)
+		go func() {
+			for {
+				if _, err := there.Write([]byte("a")); err != nil {
+					return
+				}
+				time.Sleep(10 * time.Millisecond)
+			}
+		}()
+		start := time.Now()
+		if err := d.Upgrade(context.Background(), closing{here, nil}, new(Handshake)); !errors.Is(err, ErrTimeout) || time.Since(start) != 5*time.Second {
+			t.Errorf("%v after %v", err, time.Since(start))
+		}
+		here.Close()
+		there.Close()
+		time.Sleep(time.Second)
+	})
+}
+
+// A pending handshake takes memory for what has come of its head.
+func TestUpgradeMemoryOfPending(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDoor(t, nil)
+		head := padded(t, defaultHeadBytes, d.ticket(t, Claims{}))
+		for _, n := range []int{0, 1, 1000, 2047, 2048, 2049, 4000, 6000, 10_000, 16_000, 16_383} {
+			there, here := net.Pipe()
+			var h Handshake
+			done := make(chan error)
+			go func() { done <- d.Upgrade(context.Background(), here, &h) }()
+			io.WriteString(there, head[:n])
+			synctest.Wait()
+			if got, most := len(h.buf), max(firstBuffer, 2*n); got > most+d.reserve || got > defaultHeadBytes+d.reserve {
+				t.Errorf("%d bytes of a head take %d", n, got)
+			}
+			there.Close()
+			if err := <-done; err == nil {
+				t.Errorf("%d bytes are a handshake", n)
+			}
+			here.Close()
+		}
+	})
+}
+
 // Where Authorize takes too long nothing is spent, and where the ticket ends
 // meanwhile neither.
 func TestUpgradeSlowAuthorize(t *testing.T) {
@@ -207,12 +264,14 @@ func TestSlowAuthorizeElsewhere(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newDoor(t, nil)
 		gate := newGate(t, d, func(c *GateConfig) {
+			c.Timeout = 20 * time.Second
 			c.Authorize = func(*http.Request, *Ticket) error { time.Sleep(13 * time.Second); return nil }
 		})
 		if _, err := gate.Redeem(parsed(request("/?ticket=" + d.ticket(t, Claims{})))); !errors.Is(err, ErrExpired) {
 			t.Errorf("the Gate: %v", err)
 		}
 		hooks := newHooks(t, d, func(c *HooksConfig) {
+			c.Timeout = 20 * time.Second
 			c.Upgrader.OnBeforeUpgrade = func() (ws.HandshakeHeader, error) { time.Sleep(13 * time.Second); return nil, nil }
 		})
 		if _, err := hooks.Upgrade(context.Background(), newMemConn([]byte(request("/?ticket="+d.ticket(t, Claims{})))), new(Ticket)); !errors.Is(err, ErrExpired) {

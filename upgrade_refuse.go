@@ -16,10 +16,13 @@ const (
 	// drainLimit bounds what is read after a refusal.
 	drainLimit = 256 << 10
 
-	// grace is for an answer that is written when no time is left: to a client
-	// that let the deadline pass, or to one too many. An answer fits the empty
-	// buffer of any socket, so it takes no time at all or fails.
+	// grace is for an answer that is written when no time is left. An answer fits the
+	// empty buffer of any socket, so it takes no time at all or fails.
 	grace = 100 * time.Millisecond
+
+	// linger is how long a refused client may be silent, on a connection that cannot
+	// be closed for writing alone: by then it waits for the close.
+	linger = 250 * time.Millisecond
 )
 
 // nobody is the error of a connection that ended before there was anything to
@@ -49,39 +52,110 @@ func readError(err error, n int) error {
 }
 
 // refuse answers with the class of err, tells the application, and sees the
-// client off: closed for writing and then drained, so that no reset overtakes the
-// answer.
-func (u *Upgrader) refuse(conn net.Conn, h *Handshake, err error) error {
+// client off.
+func (u *Upgrader) refuse(conn net.Conn, h *Handshake, err error, deadline time.Time) error {
 	if gone, ok := err.(nobody); ok {
 		return gone
 	}
 	code := codeOf(err)
-	if code == ErrTimeout {
-		conn.SetDeadline(time.Now().Add(grace))
-	}
-	_, failed := conn.Write(answer.Of(statusOf(err, code)).Bytes())
+	failed := u.say(conn, answer.Of(statusOf(err, code)), code == ErrTimeout, deadline)
 	u.report(conn, h, err, code)
-	if failed != nil {
-		return err
+	h.seeOff(conn, failed, code != ErrTimeout, deadline)
+	return err
+}
+
+// healthy answers a health check.
+func (u *Upgrader) healthy(conn net.Conn, h *Handshake, deadline time.Time) error {
+	verdict := answer.Healthy()
+	if guard, ok := u.config.Verifier.replay.(interface{ ReadyAt() time.Time }); ok && time.Now().Before(guard.ReadyAt()) {
+		verdict = answer.Of(ErrReplayUnavailable.Status())
 	}
-	closeWrite(conn)
-	if code != ErrTimeout {
-		h.drain(conn)
+	u.checks.Add(1)
+	failed := u.say(conn, verdict, false, deadline)
+	h.seeOff(conn, failed, true, deadline)
+	return ErrHealthCheck
+}
+
+// say writes an answer. One that is decided when the time is over has a moment more.
+func (u *Upgrader) say(conn net.Conn, a *answer.Answer, late bool, deadline time.Time) error {
+	if late {
+		conn.SetDeadline(time.Now().Add(grace))
+	} else if _, secured := conn.(*tls.Conn); u.asks || secured { // a late write breaks a TLS connection
+		late = moreTime(conn, deadline)
+	}
+	n, err := conn.Write(a.Bytes())
+	if err != nil && n == 0 && !late && errors.Is(err, os.ErrDeadlineExceeded) {
+		// The time has ended between the last byte of the head and here.
+		conn.SetDeadline(time.Now().Add(grace))
+		_, err = conn.Write(a.Bytes())
 	}
 	return err
 }
 
-// closeWrite half-closes conn where it can. crypto/tls gives its alert five seconds
-// whatever the deadline is; a moment must do.
-func closeWrite(conn net.Conn) {
+// moreTime sees to it that there is a moment to write in, and says whether there
+// was none.
+func moreTime(conn net.Conn, deadline time.Time) bool {
+	now := time.Now()
+	if deadline.Sub(now) >= grace {
+		return false
+	}
+	conn.SetDeadline(now.Add(grace))
+	return true
+}
+
+// seeOff closes the connection for writing and reads what the client still sends, so
+// that no reset overtakes the answer. A client that waits for the close, on a
+// connection that cannot be closed for writing alone, is not kept for long.
+func (h *Handshake) seeOff(conn net.Conn, failed error, drain bool, deadline time.Time) {
+	if failed != nil {
+		closeTLS(conn)
+		return
+	}
+	switch half := closeWrite(conn); {
+	case !drain:
+	case half:
+		h.drain(conn, time.Time{})
+	default:
+		h.drain(conn, deadline)
+	}
+}
+
+// closeWrite half-closes conn and says whether it can be.
+func closeWrite(conn net.Conn) bool {
 	switch c := conn.(type) {
 	case *tls.Conn:
-		stop := time.AfterFunc(grace, func() { c.NetConn().SetDeadline(time.Unix(1, 0)) })
-		c.CloseWrite()
-		stop.Stop()
+		return closeTLS(c)
 	case interface{ CloseWrite() error }:
-		c.CloseWrite()
+		return c.CloseWrite() == nil
 	}
+	return false
+}
+
+// closeTLS sends the alert that closes a TLS connection for writing, where it is one
+// and has shaken hands, and says whether it did. crypto/tls gives the alert five
+// seconds, whatever the deadline is, and Conn.Close would give it them again: a
+// moment must do, once.
+func closeTLS(conn net.Conn) bool {
+	c, secured := conn.(*tls.Conn)
+	if !secured {
+		return false
+	}
+	sent := make(chan struct{})
+	stuck := time.AfterFunc(grace, func() {
+		// Once may be too early: CloseWrite sets its own deadline, now or later.
+		for {
+			c.NetConn().SetDeadline(time.Unix(1, 0))
+			select {
+			case <-sent:
+				return
+			case <-time.After(grace):
+			}
+		}
+	})
+	err := c.CloseWrite()
+	close(sent)
+	stuck.Stop()
+	return err == nil
 }
 
 // report counts a refusal and tells the application.
@@ -98,10 +172,17 @@ func (u *Upgrader) report(conn net.Conn, h *Handshake, err error, code Error) {
 	}
 }
 
-// drain reads what the client still sends, until it closes, the deadline passes
-// or it was enough.
-func (h *Handshake) drain(conn net.Conn) {
+// drain reads what the client still sends, until it closes, the deadline passes or
+// it was enough. With a deadline given, it waits for the next byte a moment only.
+func (h *Handshake) drain(conn net.Conn, deadline time.Time) {
 	for total := 0; total < drainLimit; {
+		if !deadline.IsZero() {
+			next := time.Now().Add(linger)
+			if next.After(deadline) {
+				next = deadline
+			}
+			conn.SetReadDeadline(next)
+		}
 		n, err := conn.Read(h.buf)
 		h.n = max(h.n, n) // what was read here is cleared too
 		if err != nil || n == 0 {

@@ -206,7 +206,7 @@ func TestUpgradeAccepts(t *testing.T) {
 			if err := d.Upgrade(context.Background(), again, &h); !errors.Is(err, ErrReplayed) {
 				t.Errorf("the second time: %v", err)
 			}
-			if h.n != 0 || h.Protocol != "" || h.Ticket.Subject() != nil || h.Header("Host") != nil || bytes.Count(h.buf, []byte{0}) < len(h.buf)-len(switching)-100 {
+			if h.n != 0 || h.Protocol != "" || h.Ticket.Subject() != nil || h.Header("Host") != nil || len(bytes.Trim(h.buf, "\x00")) != 0 {
 				t.Error("the handshake is not empty after an error")
 			}
 		})
@@ -309,12 +309,14 @@ func TestUpgradeRefuses(t *testing.T) {
 		"bad_handshake: empty Host":      {bad("Host: gw.example", "Host:"), ErrBadHandshake, 400},
 		"bad_handshake: empty target":    {bad("GET /?", "GET  /?"), ErrBadHandshake, 400},
 		"bad_handshake: *":               {request("*"), ErrBadHandshake, 400},
-		"bad_handshake: absolute-form":   {request("http://gw.example/?ticket=" + good()), ErrBadHandshake, 400},
+		"bad_handshake: other host":      {request("http://gw.example:80/?ticket=" + good()), ErrBadHandshake, 400},
+		"bad_handshake: other scheme":    {request("ws://gw.example/?ticket=" + good()), ErrBadHandshake, 400},
 		"bad_handshake: NUL in target":   {request("/\x00?ticket=" + good()), ErrBadHandshake, 400},
 		"bad_handshake: bad escape":      {request("/%zz?ticket=" + good()), ErrBadHandshake, 400},
 		"bad_handshake: HTTP/1.?":        {bad("HTTP/1.1", "HTTP/1.?"), ErrBadHandshake, 400},
 		"bad_handshake: huge major":      {bad("HTTP/1.1", "HTTP/18446744073709551617.1"), ErrBadHandshake, 400},
-		"bad_handshake: a body":          {q(good(), "Content-Length: 0"), ErrBadHandshake, 400},
+		"bad_handshake: a body":          {q(good(), "Content-Length: 1"), ErrBadHandshake, 400},
+		"bad_handshake: twice no body":   {q(good(), "Content-Length: 0", "Content-Length: 0"), ErrBadHandshake, 400},
 		"bad_handshake: chunked":         {q(good(), "Transfer-Encoding: chunked"), ErrBadHandshake, 400},
 		"bad_handshake: half a head":     {q(good())[:60], ErrBadHandshake, 400},
 		"bad_handshake: POST":            {bad("GET", "POST"), ErrBadHandshake, 405},
@@ -324,8 +326,8 @@ func TestUpgradeRefuses(t *testing.T) {
 		"bad_handshake: HTTP/1.0":        {bad("HTTP/1.1", "HTTP/1.0"), ErrBadHandshake, 505},
 		"bad_handshake: the preface":     {"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", ErrBadHandshake, 505},
 		"head_too_large: headers":        {q(good(), strings.Repeat("a: b\r\n", 59)+"a: b"), ErrHeadTooLarge, 431},
-		"head_too_large: bytes":          {padded(t, 8193, good()), ErrHeadTooLarge, 431},
-		"head_too_large: a line":         {q(good(), "a: "+strings.Repeat("b", 300<<10)), ErrHeadTooLarge, 431},
+		"head_too_large: bytes":          {padded(t, 16385, good()), ErrHeadTooLarge, 431},
+		"head_too_large: a line":         {q(good(), "a: "+strings.Repeat("b", 1<<20)), ErrHeadTooLarge, 431},
 	} {
 		t.Run(name, func(t *testing.T) {
 			spent, before := d.guard.spent, d.Stats()
@@ -347,7 +349,7 @@ func TestUpgradeRefuses(t *testing.T) {
 				if !conn.closed {
 					t.Error("not closed for writing")
 				}
-				if conn.readAfter > drainLimit+8<<10 {
+				if conn.readAfter > 300<<10 { // 256 KiB, and one read more
 					t.Errorf("drained %d bytes", conn.readAfter)
 				}
 				if name != "head_too_large: a line" {
@@ -382,9 +384,9 @@ func padded(t testing.TB, n int, ticket string) string {
 func TestUpgradeLimits(t *testing.T) {
 	d := newDoor(t, nil)
 	for name, head := range map[string]string{
-		"8191 bytes": padded(t, 8191, d.ticket(t, Claims{})),
-		"8192 bytes": padded(t, 8192, d.ticket(t, Claims{})),
-		"64 headers": request("/?ticket="+d.ticket(t, Claims{}), strings.Repeat("a: b\r\n", 58)+"a: b"),
+		"16383 bytes": padded(t, 16383, d.ticket(t, Claims{})),
+		"16384 bytes": padded(t, 16384, d.ticket(t, Claims{})),
+		"64 headers":  request("/?ticket="+d.ticket(t, Claims{}), strings.Repeat("a: b\r\n", 58)+"a: b"),
 	} {
 		if err := d.Upgrade(context.Background(), newMemConn([]byte(head)), new(Handshake)); err != nil {
 			t.Errorf("%s: %v", name, err)
@@ -443,8 +445,8 @@ func TestUpgradeEarlyBytes(t *testing.T) {
 	d := newDoor(t, func(c *UpgraderConfig) { c.AllowEarly = true })
 	var h Handshake
 	conn := newMemConn([]byte(carried[0].head(d.ticket(t, Claims{})) + "early"))
-	if err := d.Upgrade(context.Background(), conn, &h); err != nil || string(h.Early()) != "early" {
-		t.Errorf("%v, %q", err, h.Early())
+	if err := d.Upgrade(context.Background(), conn, &h); err != nil || string(h.Early()) != "early" || cap(h.Early()) != len("early") {
+		t.Errorf("%v, %q of %d", err, h.Early(), cap(h.Early()))
 	}
 	if string(conn.out) != switching+"\r\n" {
 		t.Errorf("answered %q", conn.out)
@@ -872,3 +874,109 @@ type guardWith func(context.Context) error
 
 func (g guardWith) Spend(ctx context.Context, _ Use) error { return g(ctx) }
 func (guardWith) Covers() (maxTTL, leeway time.Duration)   { return time.Hour, time.Hour }
+
+// What is read after a refusal is cleared too, where it is longer than the head was.
+func TestUpgradeClearsWhatItDrains(t *testing.T) {
+	d := newDoor(t, nil)
+	conn := newMemConn(nil)
+	conn.in = io.MultiReader(strings.NewReader(request("/")), strings.NewReader(strings.Repeat("secret", 300)))
+	var h Handshake
+	if err := d.Upgrade(context.Background(), conn, &h); !errors.Is(err, ErrMissing) || conn.readAfter != 1800 {
+		t.Fatalf("%v, %d bytes drained", err, conn.readAfter)
+	}
+	if left := bytes.Trim(h.buf, "\x00"); len(left) != 0 {
+		t.Errorf("%q is left in the buffer", left)
+	}
+}
+
+// Reset leaves nothing behind: not the head, not the answer, and no view of either.
+func TestHandshakeReset(t *testing.T) {
+	for _, c := range carried {
+		d := newDoor(t, func(c *UpgraderConfig) { c.AllowEarly = true })
+		var h Handshake
+		if err := d.Upgrade(context.Background(), newMemConn([]byte(c.head(d.ticket(t, Claims{}))+"early")), &h); err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Contains(h.buf, []byte(sampleAccept)) {
+			t.Fatalf("%s: the answer is not where this test looks for it", c.name)
+		}
+		h.Reset()
+		if left := bytes.Trim(h.buf, "\x00"); len(left) != 0 {
+			t.Errorf("%s: %q is left in the buffer", c.name, left)
+		}
+		for what, b := range map[string][]byte{"path": h.Path(), "query": h.Query(), "host": h.Host(), "early": h.Early(), "header": h.Header("Host"), "payload": h.Ticket.Payload(), "origin": h.origin()} {
+			if len(b) != 0 {
+				t.Errorf("%s: there is a %s: %q", c.name, what, b)
+			}
+		}
+		for name := range h.Headers() {
+			t.Errorf("%s: there is a header %q", c.name, name)
+		}
+		for _, f := range h.head.Fields[:cap(h.head.Fields)] {
+			if f.Value.Len() != 0 {
+				t.Errorf("%s: a span of %d bytes is left", c.name, f.Value.Len())
+			}
+		}
+		if h.Protocol != "" || h.answered != 0 {
+			t.Errorf("%s: protocol %q, %d bytes answered", c.name, h.Protocol, h.answered)
+		}
+	}
+}
+
+// A connection that reads nothing and says nothing of it is given up.
+func TestUpgradeNoProgress(t *testing.T) {
+	d := newDoor(t, nil)
+	for _, start := range []string{"", "GET / HTTP/1.1\r\n"} {
+		conn := newMemConn(nil)
+		reads := 0
+		conn.in = io.MultiReader(strings.NewReader(start), readerFunc(func([]byte) (int, error) { reads++; return 0, nil }))
+		err := d.Upgrade(context.Background(), conn, new(Handshake))
+		if !errors.Is(err, io.ErrNoProgress) || reads > 1000 {
+			t.Errorf("%q: %v after %d reads", start, err, reads)
+		}
+		if _, coded := CodeOf(err); coded != (start != "") || (len(conn.out) > 0) != coded {
+			t.Errorf("%q: %v, answered %q", start, err, conn.out)
+		}
+	}
+}
+
+type readerFunc func([]byte) (int, error)
+
+func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
+
+// Of what was not read from a ticket there is nothing, which is not the same as
+// something empty.
+func TestRefusalOfNoTicket(t *testing.T) {
+	var told Refusal
+	d := newDoor(t, func(c *UpgraderConfig) { c.OnRefuse = func(r Refusal) { told = r } })
+	for name, head := range map[string]string{"missing": request("/"), "malformed": request("/?ticket=x"), "bad_signature": request("/?ticket=" + newDoor(t, nil).ticket(t, Claims{}))} {
+		told = Refusal{}
+		d.Upgrade(context.Background(), newMemConn([]byte(head)), new(Handshake))
+		if told.Code.Code() != name || told.KeyID != nil || told.ID != nil || told.Subject != nil || told.Age != 0 {
+			t.Errorf("%s: told %v of %q, %q, %q, %v", name, told.Code, told.KeyID, told.ID, told.Subject, told.Age)
+		}
+	}
+}
+
+// A configuration belongs to who made it: what becomes of its slices changes nothing.
+func TestConfigurationIsCopied(t *testing.T) {
+	protocols, origins := []string{"app.v1"}, []string{"https://app.example"}
+	ways := threeWays(t, func(c *wayConfig) { c.Protocols, c.Origins = protocols, origins })
+	protocols[0], origins[0] = "evil.v1", "https://evil.example"
+	for _, w := range ways {
+		w.wants(t, "as configured", request("/", fromApp, "Sec-WebSocket-Protocol: app.v1, ticket.$T"), 0, Claims{})
+		w.wants(t, "as changed", request("/", fromApp, "Sec-WebSocket-Protocol: evil.v1, ticket.$T"), ErrBadHandshake, Claims{})
+		w.wants(t, "as changed", request("/?ticket=$T", "Origin: https://evil.example"), ErrOrigin, Claims{})
+	}
+}
+
+func TestPeerAddrs(t *testing.T) {
+	for _, w := range threeWays(t, func(c *wayConfig) { c.PeerAddr = func() netip.Addr { return netip.MustParseAddr("198.51.100.1") } }) {
+		w.wants(t, "the address that was supplied", request("/?ticket=$T"), 0, Claims{IP: "198.51.100.1"})
+		w.wants(t, "the address of the connection", request("/?ticket=$T"), ErrIP, Claims{IP: "192.0.2.7"})
+	}
+	for _, w := range threeWays(t, func(c *wayConfig) { c.PeerAddr = func() netip.Addr { return netip.Addr{} } }) {
+		w.wants(t, "no address", request("/?ticket=$T"), ErrIP, Claims{IP: "192.0.2.7"})
+		w.wants(t, "no address, and not bound", request("/?ticket=$T"), 0, Claims{})
+	}
+}

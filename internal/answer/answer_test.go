@@ -21,6 +21,7 @@ var golden = map[int]string{
 	408: "HTTP/1.1 408 Request Timeout\r\nConnection: close\r\n" + common + "Content-Length: 35\r\n\r\n" + `{"type":"unavailable","status":408}`,
 	426: "HTTP/1.1 426 Upgrade Required\r\nUpgrade: websocket\r\nConnection: close, Upgrade\r\nSec-WebSocket-Version: 13\r\n" + common + "Content-Length: 35\r\n\r\n" + `{"type":"bad_request","status":426}`,
 	431: "HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\n" + common + "Content-Length: 35\r\n\r\n" + `{"type":"bad_request","status":431}`,
+	500: "HTTP/1.1 500 Internal Server Error\r\nConnection: close\r\n" + common + "Content-Length: 35\r\n\r\n" + `{"type":"unavailable","status":500}`,
 	503: "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nConnection: close\r\n" + common + "Content-Length: 35\r\n\r\n" + `{"type":"unavailable","status":503}`,
 	505: "HTTP/1.1 505 HTTP Version Not Supported\r\nConnection: close\r\n" + common + "Content-Length: 35\r\n\r\n" + `{"type":"bad_request","status":505}`,
 }
@@ -34,8 +35,15 @@ func TestGolden(t *testing.T) {
 			t.Errorf("%d:\n%q, want\n%q", status, got, want)
 		}
 	}
-	if Of(500) != Of(503) {
+	if Of(502) != Of(503) {
 		t.Error("a status of none of the codes is not answered as unavailable")
+	}
+}
+
+func TestHealthy(t *testing.T) {
+	const want = "HTTP/1.1 200 OK\r\nConnection: close\r\nCache-Control: no-store\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 3\r\n\r\nok\n"
+	if got := string(Healthy().Bytes()); got != want {
+		t.Errorf("%q, want\n%q", got, want)
 	}
 }
 

@@ -36,8 +36,8 @@ type Finder struct {
 	On        Set      // the carriers to look at; others are neither counted nor removed
 	Protocols []string // the subprotocols that the application speaks
 
-	// Count is the number of tickets found. Ambiguous is set where a parameter
-	// has a name that others might read as ours.
+	// Count is the number of tickets found. Ambiguous is set where others might read
+	// a parameter as ours that is none, or one of ours as another.
 	Count     int
 	Ambiguous bool
 	// By is the carrier of the first ticket, Line the number of the line it was
@@ -71,10 +71,15 @@ func (f *Finder) One() bool { return f.Count == 1 && !f.Ambiguous }
 // are compared as they are: a client that knows the format never escapes a
 // ticket, and a load balancer that routes by the parameter does not decode it. A
 // name that would become ours by decoding or folding makes the request
-// ambiguous.
+// ambiguous. So does one that is ours for a reader that separates parameters at ';'
+// or '?' too, as HAProxy does: it would route by another ticket than the one that is
+// checked.
 func (f *Finder) InQuery(query []byte) {
 	if f.On&Query == 0 || len(query) == 0 {
 		return
+	}
+	if bytes.IndexByte(query, ';') >= 0 || bytes.IndexByte(query, '?') >= 0 {
+		f.Ambiguous = f.Ambiguous || straying(query)
 	}
 	for at := 0; ; {
 		end := len(query)
@@ -97,6 +102,27 @@ func (f *Finder) InQuery(query []byte) {
 			return
 		}
 		at = end + 1
+	}
+}
+
+// straying reports whether a parameter of query begins or ends otherwise than at '&'
+// and would be named as ours if it did not.
+func straying(query []byte) bool {
+	const separators = "&;?"
+	before := byte('&')
+	for at := 0; ; {
+		end := len(query)
+		if i := bytes.IndexAny(query[at:], separators); i >= 0 {
+			end = at + i
+		}
+		name, _, valued := bytes.Cut(query[at:end], []byte{'='})
+		if IsParameter(name) && (before != '&' || !valued && end < len(query) && query[end] != '&') {
+			return true
+		}
+		if end == len(query) {
+			return false
+		}
+		before, at = query[end], end+1
 	}
 }
 
@@ -140,10 +166,13 @@ func unhex(c byte) (byte, bool) {
 }
 
 // InProtocols looks through one Sec-WebSocket-Protocol value: a list of tokens
-// (RFC 6455 section 4.2.1, item 8) in the client's order of preference. It must
+// ([RFC 6455 section 4.2.1], item 8) in the client's order of preference. It must
 // be fed those also when the carrier is off, for the selection. Empty places in
-// the list are passed over (RFC 9110 section 5.6.1.2); a list of nothing else is
+// the list are passed over ([RFC 9110 section 5.6.1.2]); a list of nothing else is
 // bad, and so is one with tabs, which gobwas refuses too.
+//
+// [RFC 6455 section 4.2.1]: https://www.rfc-editor.org/rfc/rfc6455#section-4.2.1
+// [RFC 9110 section 5.6.1.2]: https://www.rfc-editor.org/rfc/rfc9110#section-5.6.1.2
 func (f *Finder) InProtocols(line int, value []byte) {
 	some := false
 	for at := 0; at < len(value); {
@@ -183,8 +212,10 @@ func (f *Finder) offer(protocol []byte) {
 	}
 }
 
-// InAuthorization looks at one Authorization value (RFC 6750 section 2.1).
+// InAuthorization looks at one Authorization value ([RFC 6750 section 2.1]).
 // Schemes other than Bearer are none of its business.
+//
+// [RFC 6750 section 2.1]: https://www.rfc-editor.org/rfc/rfc6750#section-2.1
 func (f *Finder) InAuthorization(line int, value []byte) {
 	if f.On&Bearer == 0 || len(value) < len(Scheme) || !head.EqualFold(value[:len(Scheme)], Scheme) {
 		return
@@ -199,7 +230,9 @@ func (f *Finder) InAuthorization(line int, value []byte) {
 	f.found(Bearer, line, token, 0, len(value))
 }
 
-// InCookies looks through one Cookie value (RFC 6265 section 4.2.1).
+// InCookies looks through one Cookie value ([RFC 6265 section 4.2.1]).
+//
+// [RFC 6265 section 4.2.1]: https://www.rfc-editor.org/rfc/rfc6265#section-4.2.1
 func (f *Finder) InCookies(line int, value []byte) {
 	if f.On&Cookie == 0 {
 		return

@@ -8,6 +8,7 @@ const (
 	NoFault Fault = iota
 	BadRequestLine
 	BadTarget
+	OtherHost
 	NotHTTP11
 	NotGET
 	BadHeaderLine
@@ -36,7 +37,8 @@ var faults = [NumFaults]struct {
 }{
 	NoFault:             {101, "no fault"},
 	BadRequestLine:      {400, "the request line is not METHOD SP target SP HTTP/d.d CRLF"},
-	BadTarget:           {400, "the request target is not an absolute path with an optional query, or its path has a broken percent-escape"},
+	BadTarget:           {400, "the request target is neither a path with an optional query nor an http URL, or its path has a broken percent-escape"},
+	OtherHost:           {400, "the request target is a URL whose host and port are not those of the Host header, byte for byte"},
 	NotHTTP11:           {505, "the request is not HTTP/1.1"},
 	NotGET:              {405, "the method is not GET"},
 	BadHeaderLine:       {400, "a header line is not name:value CRLF, or holds a control character"},
@@ -48,7 +50,7 @@ var faults = [NumFaults]struct {
 	TwiceVersion:        {400, "there is more than one Sec-WebSocket-Version header"},
 	TwiceKey:            {400, "there is more than one Sec-WebSocket-Key header"},
 	TwiceOrigin:         {400, "there is more than one Origin header"},
-	HasBody:             {400, "there is a Content-Length or a Transfer-Encoding header, and a handshake has no body"},
+	HasBody:             {400, "there is a Content-Length other than 0, or a Transfer-Encoding header, and a handshake has no body"},
 	NotWebSocket:        {426, "the Upgrade header is missing or is not websocket"},
 	NoConnectionUpgrade: {426, "no Connection header lists upgrade"},
 	NotVersion13:        {426, "the Sec-WebSocket-Version header is missing or is not 13"},

@@ -1,10 +1,13 @@
-// Package head reads the head of a WebSocket opening handshake (RFC 6455
-// section 4.2.1, over the HTTP/1.1 grammar of RFC 9112) from bytes that the
+// Package head reads the head of a WebSocket opening handshake ([RFC 6455
+// section 4.2.1], over the HTTP/1.1 grammar of [RFC 9112]) from bytes that the
 // caller holds, and writes the answer that accepts it.
 //
 // It is deliberately stricter than HTTP libraries are: a gateway and the proxy
 // before it must never disagree about what a request says. Nothing is copied and
 // nothing allocated; all positions are spans of the caller's buffer.
+//
+// [RFC 6455 section 4.2.1]: https://www.rfc-editor.org/rfc/rfc6455#section-4.2.1
+// [RFC 9112]: https://www.rfc-editor.org/rfc/rfc9112
 package head
 
 import "bytes"
@@ -37,15 +40,16 @@ type Head struct {
 	// Fields are the header lines in the order in which they came.
 	Fields []Field
 
-	// Path is the request target up to its first '?', still percent-encoded, and
-	// Query what follows the '?'.
+	// Path is the path of the request target, still percent-encoded, and Query what
+	// follows its first '?'. A target in absolute-form that has no path has "/".
 	Path, Query Span
 	// Host, Key and Origin are the values of those headers. Origin counts only if
 	// HasOrigin.
 	Host, Key, Origin Span
 
-	next      int // start of the first line that has not been taken
-	seen      int // up to here there is no line end behind next
+	authority Span // of a target in absolute-form, else empty
+	next      int  // start of the first line that has not been taken
+	seen      int  // up to here there is no line end behind next
 	maxFields int
 	kinds     uint32 // set of the kinds that came
 	fault     Fault
@@ -127,6 +131,8 @@ func (h *Head) finish(b []byte) {
 	switch {
 	case !h.Has(Host):
 		h.fault = NoHost
+	case h.authority.Len() > 0 && !bytes.Equal(h.authority.Of(b), h.Host.Of(b)):
+		h.fault = OtherHost
 	case !h.websocket:
 		h.fault = NotWebSocket
 	case !h.upgrade:
@@ -138,4 +144,32 @@ func (h *Head) finish(b []byte) {
 	case !ValidKey(h.Key.Of(b)):
 		h.fault = BadKey
 	}
+}
+
+// IsPlainGET reports whether a head that is complete, and no handshake, is a GET of
+// path that asks for nothing else: what a load balancer sends to see whether
+// somebody is there. A query is not looked at, nor is an offer to upgrade to
+// something else than WebSocket ([RFC 9110 section 7.8]). HTTP/1.0 will do, which
+// knows no Host; its header lines are not looked at.
+//
+// [RFC 9110 section 7.8]: https://www.rfc-editor.org/rfc/rfc9110#section-7.8
+func (h *Head) IsPlainGET(buf []byte, path string) bool {
+	if h.End == 0 {
+		return false
+	}
+	switch h.fault {
+	case NotWebSocket:
+		for _, f := range h.Fields {
+			if f.Kind == Upgrade && NamesWebSocket(f.Value.Of(buf)) {
+				return false
+			}
+		}
+		return string(h.Path.Of(buf)) == path
+	case NotHTTP11:
+		line, ok := bytes.CutPrefix(buf[:h.End], []byte("GET "))
+		end := targetEnd(line, 0)
+		t, good := splitTarget(line[:end])
+		return ok && good && bytes.HasPrefix(line[end:], []byte(" HTTP/1.0\r\n")) && string(t.Path) == path
+	}
+	return false
 }

@@ -21,7 +21,8 @@ const (
 	Origin
 	Authorization
 	Cookie
-	Body // Content-Length, Transfer-Encoding
+	Length // Content-Length
+	Coding // Transfer-Encoding
 )
 
 // parse takes lines from b, all of them complete, until the empty one. On a
@@ -53,7 +54,9 @@ func (h *Head) parse(b []byte) (done bool) {
 	return false
 }
 
-// requestLine reads METHOD SP target SP HTTP/1.1 CRLF (RFC 9112 section 3).
+// requestLine reads METHOD SP target SP HTTP/1.1 CRLF ([RFC 9112 section 3]).
+//
+// [RFC 9112 section 3]: https://www.rfc-editor.org/rfc/rfc9112#section-3
 func (h *Head) requestLine(b []byte) (next int, _ Fault) {
 	i := 0
 	isGET := len(b) > 4 && string(b[:4]) == "GET "
@@ -84,17 +87,20 @@ func (h *Head) requestLine(b []byte) (next int, _ Fault) {
 	if !isGET {
 		return 0, NotGET
 	}
-	path, query, ok := splitTarget(b[start:end])
+	t, ok := splitTarget(b[start:end])
 	if !ok {
 		return 0, BadTarget
 	}
-	h.Path = Span{uint16(start), uint16(start + len(path))}
-	h.Query = Span{uint16(end - len(query)), uint16(end)}
+	h.authority = spanIn(b, t.Authority)
+	h.Path = spanIn(b, t.Path)
+	h.Query = Span{uint16(end - len(t.Query)), uint16(end)}
 	return end + len(rest), NoFault
 }
 
-// headerLine reads name ":" OWS value OWS CRLF at b[i] (RFC 9112 section 5),
+// headerLine reads name ":" OWS value OWS CRLF at b[i] ([RFC 9112 section 5]),
 // without the folding that the RFC has retired.
+//
+// [RFC 9112 section 5]: https://www.rfc-editor.org/rfc/rfc9112#section-5
 func (h *Head) headerLine(b []byte, i int) (next int, _ Fault) {
 	name := i
 	for i < len(b) && tokenByte[b[i]] {
@@ -173,7 +179,11 @@ func (h *Head) take(kind Kind, b []byte, at Span) Fault {
 			return TwiceOrigin
 		}
 		h.Origin = at
-	case Body:
+	case Length: // of nothing: some clients and proxies say so (RFC 9112 section 6.3)
+		if again || string(v) != "0" {
+			return HasBody
+		}
+	case Coding:
 		return HasBody
 	}
 	return NoFault
@@ -207,14 +217,14 @@ func kindOf(name []byte) Kind {
 		}
 	case len("content-length"):
 		if fold(name, "content-length") {
-			return Body
+			return Length
 		}
 	case len("transfer-encoding"): // and sec-websocket-key
 		if fold(name, "sec-websocket-key") {
 			return Key
 		}
 		if fold(name, "transfer-encoding") {
-			return Body
+			return Coding
 		}
 	case len("sec-websocket-version"):
 		if fold(name, "sec-websocket-version") {
@@ -271,14 +281,14 @@ const (
 	highs = 0x8080808080808080
 )
 
-// below sets the high bit of the bytes of w that are below n (n <= 0x80), equal
-// of those that are c. Behind the first hit, counted from the lowest byte, a
-// borrow may set others: only the first is to be believed.
-func below(w, n uint64) uint64 { return (w - n*ones) &^ w & highs }
-func equal(w, c uint64) uint64 { w ^= c * ones; return (w - ones) &^ w & highs }
-
-// controls is below(w, 0x20) | equal(w, 0x7f), in fewer steps: the high bits of w
-// and of w^0x7f are the same.
+// outside sets the high bit of the bytes of w that no request target may hold,
+// controls of those that no field value may, and of the tab. A subtraction borrows
+// from a byte that is too small, and from one that is zero once what it must not be
+// was taken off. Behind the first hit, counted from the lowest byte, a borrow may set
+// others: only the first is to be believed.
+func outside(w uint64) uint64 {
+	return ((w - 0x21*ones) | w | ((w ^ 0x7f*ones) - ones) | ((w ^ '#'*ones) - ones)) & highs
+}
 func controls(w uint64) uint64 { return ((w - 0x20*ones) | ((w ^ 0x7f*ones) - ones)) &^ w & highs }
 
 // valueEnd finds the first byte from i on that no field value may hold, the tab
@@ -314,10 +324,16 @@ func valueEnd(b []byte, i int) int {
 // targetEnd finds the first byte from i on that no request target may hold: one
 // that is not printable ASCII, the space, or the '#' of a fragment.
 func targetEnd(b []byte, i int) int {
-	for i+8 <= len(b) {
-		w := binary.LittleEndian.Uint64(b[i:])
-		m := below(w, 0x21) | equal(w, 0x7f) | equal(w, '#') | w&highs
-		if m != 0 {
+	for len(b)-i >= 32 {
+		w := b[i : i+32 : i+32]
+		if outside(binary.LittleEndian.Uint64(w))|outside(binary.LittleEndian.Uint64(w[8:]))|
+			outside(binary.LittleEndian.Uint64(w[16:]))|outside(binary.LittleEndian.Uint64(w[24:])) != 0 {
+			break
+		}
+		i += 32
+	}
+	for len(b)-i >= 8 {
+		if m := outside(binary.LittleEndian.Uint64(b[i:])); m != 0 {
 			return i + bits.TrailingZeros64(m)>>3
 		}
 		i += 8
@@ -328,34 +344,84 @@ func targetEnd(b []byte, i int) int {
 	return i
 }
 
-// SplitTarget splits a request target in origin-form (RFC 9112 section 3.2.1) at
-// its first '?'. It says false for any other form, for characters that have no
-// place there, and for a path with a broken percent-escape.
-func SplitTarget(target []byte) (path, query []byte, ok bool) {
+// Target is a request target in its parts, which share its memory.
+type Target struct {
+	Authority   []byte // host and port of a target in absolute-form, else nil
+	Path, Query []byte
+}
+
+// SplitTarget splits a request target at its first '?'. It knows the origin-form
+// ([RFC 9112 section 3.2.1]) and the absolute-form ([RFC 9112 section 3.2.2])
+// of http and https.
+// It says false for any other form, for characters that have no place there, and
+// for a path with a broken percent-escape.
+//
+// An authority is not judged: it has to be the Host header, byte for byte.
+//
+// [RFC 9112 section 3.2.1]: https://www.rfc-editor.org/rfc/rfc9112#section-3.2.1
+// [RFC 9112 section 3.2.2]: https://www.rfc-editor.org/rfc/rfc9112#section-3.2.2
+func SplitTarget(target []byte) (t Target, ok bool) {
 	if targetEnd(target, 0) != len(target) {
-		return nil, nil, false
+		return Target{}, false
 	}
 	return splitTarget(target)
 }
 
-func splitTarget(target []byte) (path, query []byte, ok bool) {
-	if len(target) == 0 || target[0] != '/' {
-		return nil, nil, false
+func splitTarget(target []byte) (t Target, ok bool) {
+	if len(target) == 0 {
+		return Target{}, false
 	}
-	path, query = target, target[len(target):]
-	if q := bytes.IndexByte(target, '?'); q >= 0 {
-		path, query = target[:q], target[q+1:]
+	t.Path = target
+	if target[0] != '/' {
+		if t, ok = absolute(target); !ok {
+			return Target{}, false
+		}
 	}
-	for rest := path; ; {
+	if q := bytes.IndexByte(t.Path, '?'); q >= 0 {
+		t.Path, t.Query = t.Path[:q], t.Path[q+1:]
+	}
+	if len(t.Path) == 0 { // of an absolute-form: the last slash before its host will do
+		t.Path = target[bytes.IndexByte(target, '/')+1:][:1]
+	}
+	for rest := t.Path; ; {
 		p := bytes.IndexByte(rest, '%')
 		if p < 0 {
-			return path, query, true
+			return t, true
 		}
 		if len(rest) < p+3 || !hex[rest[p+1]] || !hex[rest[p+2]] {
-			return nil, nil, false
+			return Target{}, false
 		}
 		rest = rest[p+3:]
 	}
+}
+
+// absolute splits a target in absolute-form behind its authority. One with an escape
+// in it is refused: some readers decode it, and no host has one.
+func absolute(target []byte) (t Target, ok bool) {
+	for _, scheme := range [...]string{"http://", "https://"} {
+		n := len(scheme)
+		if len(target) <= n || !EqualFold(target[:n], scheme) {
+			continue
+		}
+		end := n
+		for end < len(target) && target[end] != '/' && target[end] != '?' {
+			if target[end] == '%' {
+				return Target{}, false
+			}
+			end++
+		}
+		return Target{Authority: target[n:end], Path: target[end:]}, end > n
+	}
+	return Target{}, false
+}
+
+// spanIn finds part in b, whose memory it shares to the end.
+func spanIn(b, part []byte) Span {
+	if len(part) == 0 {
+		return Span{}
+	}
+	start := cap(b) - cap(part)
+	return Span{uint16(start), uint16(start + len(part))}
 }
 
 // set is a set of bytes.

@@ -156,10 +156,130 @@ func TestOrigins(t *testing.T) {
 	}
 }
 
+func TestOriginPatterns(t *testing.T) {
+	o, err := NewOrigins([]string{"https://*.app.example", "http://*.dev.example:8080", "https://*.xn--bcher-kva.example", "https://app.example"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for origin, want := range map[string]bool{
+		"https://app.example":                        true, // by itself: the pattern says nothing of it
+		"https://a.app.example":                      true,
+		"https://a.b-c.app.example":                  true,
+		"https://a_b.app.example":                    true,
+		"https://xn--bcher-kva.app.example":          true,
+		"https://0.app.example":                      true,
+		"http://a.dev.example:8080":                  true,
+		"https://shop.xn--bcher-kva.example":         true,
+		"http://a.app.example":                       false,
+		"https://a.app.example:8443":                 false,
+		"https://a.app.example:443":                  false,
+		"http://a.dev.example":                       false,
+		"http://a.dev.example:80":                    false,
+		"http://a.dev.example:18080":                 false,
+		"http://dev.example:8080":                    false,
+		"https://.app.example":                       false,
+		"https://a..app.example":                     false,
+		"https://..app.example":                      false,
+		"https://evilapp.example":                    false,
+		"https://a.evilapp.example":                  false,
+		"https://a.app.example.":                     false,
+		"https://a.app.example.evil":                 false,
+		"https://A.app.example":                      false,
+		"https://a.APP.example":                      false,
+		"HTTPS://a.app.example":                      false,
+		"https://*.app.example":                      false,
+		"https://a.*.app.example":                    false,
+		"https://evil.example/.app.example":          false,
+		"https://evil.example?.app.example":          false,
+		"https://evil.example#.app.example":          false,
+		"https://evil.example\\.app.example":         false,
+		"https://evil.example:1.app.example":         false,
+		"https://evil@a.app.example":                 false,
+		"https://evil.example, .app.example":         false,
+		"https://evil.example https://a.app.example": false,
+		"https://a%2eb.app.example":                  false,
+		"https://bücher.app.example":                 false,
+		"https://https://a.app.example":              false,
+		"https:/.app.example":                        false,
+		"null":                                       false,
+		"":                                           false,
+	} {
+		if got := o.Listed([]byte(origin)); got != want {
+			t.Errorf("%q: listed %v", origin, got)
+		}
+		if got := o.Allow([]byte(origin), []byte("a.app.example.evil")); got != want {
+			t.Errorf("%q: allowed %v", origin, got)
+		}
+	}
+}
+
+// A list of nothing but patterns is a list: the host's own pages are not let in.
+func TestOriginPatternsAlone(t *testing.T) {
+	o, err := NewOrigins([]string{"https://*.app.example"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if o.Allow([]byte("https://gw.example"), []byte("gw.example")) {
+		t.Error("the same host passes, though there is a list")
+	}
+}
+
+// Pages in the shells of apps have origins of their own.
+func TestOriginSchemes(t *testing.T) {
+	list := []string{"capacitor://localhost", "ionic://localhost", "tauri://localhost", "https://tauri.localhost", "file://", "app://.",
+		"chrome-extension://aapbdbdomjkkjkaonfhkkikfgjllcleb", "moz-extension://1ac5a1b4-7c0a-4a5e-9d5e-0d2f8f9f8f00", "vscode-webview://x", "http://[::1]:3000"}
+	o, err := NewOrigins(list)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, origin := range list {
+		if !o.Listed([]byte(origin)) || !o.Allow([]byte(origin), []byte("h")) {
+			t.Errorf("%q is not let in", origin)
+		}
+	}
+	for _, origin := range []string{"file:///", "file:///etc/passwd", "file://x", "file:", "capacitor://localhost/", "tauri://localhos", "null"} {
+		if o.Allow([]byte(origin), []byte("h")) {
+			t.Errorf("%q is let in", origin)
+		}
+	}
+}
+
+// The list that was given may be used again.
+func TestOriginsOwnTheirList(t *testing.T) {
+	list := []string{"https://app.example", "https://*.app.example"}
+	o, err := NewOrigins(list)
+	if err != nil {
+		t.Fatal(err)
+	}
+	list[0], list[1] = "https://evil.example", "https://*.evil.example"
+	for origin, want := range map[string]bool{"https://app.example": true, "https://a.app.example": true, "https://evil.example": false, "https://a.evil.example": false} {
+		if got := o.Listed([]byte(origin)); got != want {
+			t.Errorf("%q: %v", origin, got)
+		}
+	}
+}
+
+func TestNamesWebSocket(t *testing.T) {
+	for v, want := range map[string]bool{
+		"websocket": true, "WebSocket": true, "h2c, websocket": true, "websocket/13": true, "xwebsocket": true, "h2c;websocket ": true,
+		"": false, "h2c": false, "websocke": false, "web-socket": false, "TLS/1.0, HTTP/2.0": false,
+	} {
+		if got := NamesWebSocket(v); got != want {
+			t.Errorf("%q: %v", v, got)
+		}
+	}
+}
+
 func TestNewOriginsFaults(t *testing.T) {
 	bad := []string{"null", "*", "https://*.example", "app.example", "https://app.example/", "https://app.example?a",
 		"https://App.example", "https://app.example:443", "http://app.example:80", "https://app.example:", "https://",
-		"", "https://u@app.example", "https://bücher.example", "ht tp://h"}
+		"", "https://u@app.example", "https://bücher.example", "ht tp://h",
+		"https://*", "https://*.", "https://*.localhost", "https://*app.example", "https://a*.app.example", "https://app.*.example", "https://app.example.*",
+		"https://*.*.app.example", "https://*.app.example*", "https://app.example:*", "https://*.app.example:*", "*.app.example", "*://app.example",
+		"capacitor://*.app.example", "file://*", "https://*.app.example/", "https://*.App.example", "https://*.app.example:443", "http://*.app.example:80",
+		"https://*.app.example:", "https://*..example", "https://*.app.example.", "https://*.192.0.2.7", "https://*.[::1]", "https://*.bücher.example",
+		"https://*.u@app.example", "https://*.app.example:0", "https://*.app.example:65536", "https://app.example:08443", "https://app.example:x",
+		"file:///", "file://x/"}
 	_, err := NewOrigins(append([]string{"https://fine.example"}, bad...))
 	if err == nil {
 		t.Fatal("no error")
@@ -170,4 +290,37 @@ func TestNewOriginsFaults(t *testing.T) {
 	if strings.Contains(err.Error(), "fine") {
 		t.Error("names an origin that has no fault")
 	}
+}
+
+// A byte that has no place in a target, or in a value, is found wherever it stands
+// and whatever stands around it.
+func TestEnds(t *testing.T) {
+	for _, n := range []int{1, 7, 8, 9, 31, 33, 47, 65} {
+		for at := range n {
+			for c := range 256 {
+				for _, rest := range []byte{'a', 0x21, 0x7e, ' ', '~', 0xff, '\t', 0} {
+					b := bytes.Repeat([]byte{'x'}, n)
+					b[at] = byte(c)
+					for i := at + 1; i < n; i++ {
+						b[i] = rest
+					}
+					if got, want := targetEnd(b, 0), firstOf(b, func(c byte) bool { return c <= 0x20 || c >= 0x7f || c == '#' }); got != want {
+						t.Fatalf("target %q ends at %d, want %d", b, got, want)
+					}
+					if got, want := valueEnd(b, 0), firstOf(b, func(c byte) bool { return c < 0x20 && c != '\t' || c == 0x7f }); got != want {
+						t.Fatalf("value %q ends at %d, want %d", b, got, want)
+					}
+				}
+			}
+		}
+	}
+}
+
+func firstOf(b []byte, bad func(byte) bool) int {
+	for i, c := range b {
+		if bad(c) {
+			return i
+		}
+	}
+	return len(b)
 }

@@ -148,7 +148,7 @@ var differences = []struct {
 }{
 	{"lines that end in LF alone", head.BadRequestLine, strings.Replace(request("/?ticket=$T"), "\r\n", "\n", 1), endsInLF},
 	{"lines that end in LF alone", head.BadHeaderLine, strings.Replace(request("/?ticket=$T", "A: b"), "b\r\n", "b\n", 1), endsInLF},
-	{"folded lines", head.BadHeaderLine, request("/?ticket=$T", "A: b", " c: d"), regexp.MustCompile(`\n[ \t]`).MatchString},
+	{"folded lines", head.BadHeaderLine, request("/?ticket=$T", "A: b", " c: d"), foldedLine.MatchString},
 	{"Content-Length: 0 twice", head.HasBody, request("/?ticket=$T", "Content-Length: 0", "Content-Length: 0"), saysNothingTwice},
 	{"a URL as the target, whatever the Host header is", head.OtherHost, request("http://other.example/?ticket=$T"), isURL},
 	{"a URL as the target, whatever the Host header is", head.BadHost, strings.Replace(request("http://other.example/?ticket=$T"), "Host: gw.example", "Host: a/b", 1), isURL},
@@ -158,14 +158,18 @@ var differences = []struct {
 	{"bytes behind the head", head.NoFault, request("/?ticket=$T") + "\x81", func(head string) bool { return !strings.HasSuffix(head, "\r\n\r\n") }},
 }
 
-func saysNothingTwice(head string) bool {
-	return len(regexp.MustCompile(`(?i)\ncontent-length:[ \t]*0[ \t]*\r`).FindAllString(head, -1)) > 1
-}
-func endsInLF(head string) bool { return regexp.MustCompile(`(^|[^\r])\n`).MatchString(head) }
-func isURL(head string) bool    { return regexp.MustCompile(`^GET (?i:https?)://`).MatchString(head) }
-func hasBracket(head string) bool {
-	return regexp.MustCompile(`^GET (?i:https?)://[^/? ]*[\[\]:]`).MatchString(head)
-}
+var (
+	loneLF     = regexp.MustCompile(`(^|[^\r])\n`)
+	noLength   = regexp.MustCompile(`(?i)\ncontent-length:[ \t]*0[ \t]*\r`)
+	urlTarget  = regexp.MustCompile(`^GET (?i:https?)://`)
+	oddHost    = regexp.MustCompile(`^GET (?i:https?)://[^/? ]*[\[\]:]`)
+	foldedLine = regexp.MustCompile(`\n[ \t]`)
+)
+
+func endsInLF(head string) bool         { return loneLF.MatchString(head) }
+func isURL(head string) bool            { return urlTarget.MatchString(head) }
+func hasBracket(head string) bool       { return oddHost.MatchString(head) }
+func saysNothingTwice(head string) bool { return len(noLength.FindAllString(head, -1)) > 1 }
 
 // differenceIn finds the one that explains a head, or nil.
 func differenceIn(text string) *string {

@@ -72,12 +72,10 @@ type ReplayConfig struct {
 	// ticket is refused under any load.
 	PeakPerSecond int
 
-	// MaxTTL is the longest exp - iat of any ticket. The zero value is
-	// [DefaultMaxTTL]. At least a second and at most an hour: every second costs a frame of memory, and
-	// a ticket is for one handshake that is about to happen.
-	//
-	// Memory is reserved for MaxTTL. What becomes resident follows the TTL that
-	// the tickets in fact have.
+	// MaxTTL is the longest exp - iat of any ticket: a second to an hour. The zero
+	// value is [DefaultMaxTTL]. A ticket is for one handshake that is about to happen,
+	// and each second of MaxTTL reserves one frame of memory. How much of it becomes
+	// resident depends on the TTL that the tickets have.
 	MaxTTL time.Duration
 
 	// Leeway is the largest leeway of any verifier that uses this cache, or used the
@@ -89,9 +87,10 @@ type ReplayConfig struct {
 	// Since is when this cache began to remember: a ticket issued at Since plus
 	// Leeway or before may have been used in a process that is gone, so it is
 	// refused with [ErrIssuedBeforeStart]. The zero value is the time of
-	// NewReplayCache, by the system clock. A node whose keys are new, so that no
-	// ticket can have been used before, may set it back, for instance to
-	// time.Unix(0, 0).
+	// NewReplayCache, by the system clock; a process that starts while its clock is
+	// ahead refuses all tickets until that time, or until it is started again. A node
+	// whose keys are new, so that no ticket can have been used before, may set Since
+	// back, for instance to time.Unix(0, 0).
 	Since time.Time
 }
 
@@ -99,7 +98,9 @@ type ReplayConfig struct {
 // ticket at most once, under any concurrency, any load and any step of a running
 // clock; and across a restart, orderly or not, if the old process has stopped
 // accepting before the new cache is created and the clock is not behind the last
-// accept. It needs no background work and is never closed.
+// accept. A new process refuses the tickets of its first seconds, unless the old one
+// left what it knew with [ReplayCache.Save] and the new one took it up with
+// [LoadReplayCache]. A ReplayCache needs no background work and need not be closed.
 //
 // Memory is reserved when it is created and does not grow. Spend does not
 // allocate. All methods are safe for concurrent use.

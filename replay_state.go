@@ -64,7 +64,8 @@ func (c *ReplayCache) SaveAt(now time.Time, path string) error {
 // not be used: it is damaged; it was saved under another configuration or number of
 // processors; it was saved later than now; or so long ago that all its tickets have
 // expired. That cache refuses what was issued before now, as one of NewReplayCache
-// does. Log the error and go on. If there is an error and no cache, then cfg is wrong,
+// does. Or the file was used, and its process had started while its clock was ahead.
+// Log the error and go on. If there is an error and no cache, then cfg is wrong,
 // or the file cannot be read or removed:
 //
 //	cache, err := wsticket.LoadReplayCache(path, cfg)
@@ -103,6 +104,9 @@ func LoadReplayCacheAt(now time.Time, path string, cfg ReplayConfig) (*ReplayCac
 	}
 	if doubt == nil {
 		c.notBefore(past.notAfter, since.IsZero())
+		if ready := c.readyAt; ready.Unix() > now.Unix()+2*c.behind+1 {
+			return c, fmt.Errorf("wsticket: ReplayCache: the saved state %s is of a process that started while its clock was ahead; until %v tickets are refused as issued before the start. If this clock is right, stop, remove the file and start again", path, ready.UTC())
+		}
 		return c, nil
 	}
 	// The tables may be half full by now: start with new ones. There was a process before

@@ -456,10 +456,35 @@ func TestReplayStateSince(t *testing.T) {
 			t.Errorf("Since %v: ready at %v, want %v", tt.since, c.ReadyAt(), want)
 		}
 	}
+	// The clock was ahead when a process started. It refuses all tickets until then; so
+	// does the one that goes on from it, and says so.
+	path := filepath.Join(t.TempDir(), "state")
+	ahead := stateConfig
+	ahead.Since = time.Unix(now+3600, 0)
+	c, err := NewReplayCache(ahead)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		wantSpend(t, c, replayTicket(1, now, 10), ErrIssuedBeforeStart)
+		wantSpend(t, c, replayTicket(2, now+3600+stateLeeway, 10), ErrIssuedBeforeStart)
+		if want := time.Unix(now+3600+2*stateLeeway+1, 0); !c.ReadyAt().Equal(want) {
+			t.Errorf("ready at %v, want %v", c.ReadyAt(), want)
+		}
+		savedAt(t, c, now, path)
+		c, err = LoadReplayCacheAt(time.Unix(now, 0), path, stateConfig)
+		if c == nil || err == nil || !strings.Contains(err.Error(), "started while its clock was ahead") {
+			t.Fatalf("%v, %v", c, err)
+		}
+	}
+	wantSpend(t, c, replayTicket(3, now+3600+stateLeeway+1, 10), nil)
+	// Started once more without the file it is over.
+	c = loadedAt(t, now, path, stateConfig)
+	wantSpend(t, c, replayTicket(4, now+stateLeeway+1, 10), nil)
 	// Without a file Since is as NewReplayCache has it.
 	cfg := stateConfig
 	cfg.Since = time.Unix(0, 0)
-	c := loadedAt(t, now, filepath.Join(t.TempDir(), "state"), cfg)
+	c = loadedAt(t, now, filepath.Join(t.TempDir(), "state"), cfg)
 	wantSpend(t, c, replayTicket(1, now, 10), nil)
 	c = loadedAt(t, now, filepath.Join(t.TempDir(), "state"), stateConfig)
 	wantSpend(t, c, replayTicket(1, now+stateLeeway, 10).at(now), ErrIssuedBeforeStart)

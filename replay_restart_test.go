@@ -3,6 +3,7 @@ package wsticket
 import (
 	"bufio"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -187,7 +188,8 @@ func TestReplayStateKilled(t *testing.T) {
 			}
 			cmd := exec.Command(os.Args[0], "-test.run=^TestReplayStateChild$")
 			cmd.Env = append(os.Environ(), stateChildEnv+"="+tt.op+" "+tt.step+" "+path)
-			if out, err := cmd.CombinedOutput(); err == nil || cmd.ProcessState.Success() || strings.Contains(string(out), "PASS") {
+			var exit *exec.ExitError
+			if out, err := cmd.CombinedOutput(); !errors.As(err, &exit) || strings.Contains(string(out), "FAIL") {
 				t.Fatalf("the process was not killed: %v\n%s", err, out)
 			}
 			c, err := LoadReplayCacheAt(time.Unix(now, 0), path, stateConfig)

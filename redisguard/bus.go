@@ -236,12 +236,11 @@ func (r *reader) step(ctx context.Context) error {
 
 // see holds what the stream is against what it was.
 func (r *reader) see(s streamState) {
-	switch {
-	case !r.begun || s.since != r.since || s.last.less(r.told) || s.added < r.count:
+	first := !r.begun
+	if first || s.since != r.since || s.last.less(r.told) || s.added < r.count {
 		// The first look, or another stream than the one that was read so far.
-		from := time.UnixMilli(s.now).Add(-r.back)
-		start, changed := streamID{ms: uint64(max(from.UnixMilli(), 0))}, r.begun
-		if !changed || start.less(r.told) {
+		from := s.now - r.back.Milliseconds()
+		if start := (streamID{ms: uint64(max(from, 0))}); first || start.less(r.told) {
 			r.told = start
 		}
 		if s.last.less(r.told) {
@@ -249,19 +248,27 @@ func (r *reader) see(s streamState) {
 		}
 		r.begun, r.since, r.count, r.asOf = true, s.since, -1, time.Time{}
 		switch {
-		case changed:
+		case !first:
 			r.miss(errStoreChanged)
-		case s.since == 0 || s.since > from.UnixMilli():
+			first = true
+		case s.since == 0 || s.since > from:
 			r.miss(fmt.Errorf("the store keeps endings since %v, which is less than was asked for", time.UnixMilli(s.since).UTC().Format(time.RFC3339)))
 		case r.told.less(s.first) && s.added > s.length:
 			r.miss(errTrimmed)
 		}
-	case r.told.less(s.first) && r.count >= 0 && s.added-r.count > s.length:
-		r.miss(fmt.Errorf("%w: %d of them", errTrimmed, s.added-r.count-s.length))
-		r.count = s.added - s.length
 	}
-	if r.told == s.last {
+	switch dropped := s.added - s.length; {
+	case r.told == s.last:
 		r.count = s.added
+	case r.told.less(s.first): // all that is there comes behind it
+		switch {
+		case first || dropped <= r.count:
+		case r.count < 0:
+			r.miss(errTrimmed)
+		default:
+			r.miss(fmt.Errorf("%w: %d of them", errTrimmed, dropped-r.count))
+		}
+		r.count = dropped
 	}
 }
 

@@ -241,20 +241,28 @@ func TestBusAwayTooLong(t *testing.T) {
 	config.URL = s.url()
 	near := newBus(t, config)
 	f := follow(t, far, time.Minute)
+	within(t, backSoon, "caught up", func() bool { return f.caughtUp(time.Time{}) })
 	publish(t, near, "a")
 	within(t, backSoon, "told", func() bool { return f.has("a") })
+	// One that reads the end before it has seen it.
+	early := follow(t, far, time.Minute)
+	within(t, backSoon, "told", func() bool { return early.has("a") })
 	p.refuse.Store(true)
 	p.closeAll()
 	for i := range 1000 {
 		publish(t, near, fmt.Sprint(i))
 	}
 	p.refuse.Store(false)
-	within(t, backSoon, "told of the loss", func() bool { return len(f.misses()) > 0 && f.hasAll("999") })
+	for _, f := range []*follower{f, early} {
+		within(t, backSoon, "told of the loss", func() bool { return len(f.misses()) > 0 && f.hasAll("999") })
+		if m := f.misses(); len(m) != 1 || !errors.Is(m[0], errTrimmed) {
+			t.Errorf("%v, want one", m)
+		}
+	}
 	f.mu.Lock()
 	told := len(f.told) - 1
 	f.mu.Unlock()
-	want := fmt.Sprintf(": %d of them", int(s.entries())-1-told)
-	if m := f.misses(); len(m) != 1 || !errors.Is(m[0], errTrimmed) || !strings.HasSuffix(m[0].Error(), want) {
+	if want, m := fmt.Sprintf(": %d of them", int(s.entries())-1-told), f.misses(); !strings.HasSuffix(m[0].Error(), want) {
 		t.Errorf("%v, want one that ends in %q", m, want)
 	}
 	// One that comes now and asks for more than there is.
@@ -431,5 +439,64 @@ func TestBusCaughtUp(t *testing.T) {
 	<-done
 	if wrong > 0 {
 		t.Errorf("%d endings were still to be told when they were said to have been", wrong)
+	}
+}
+
+// What a follower makes of a stream that changed between two looks.
+func TestReaderSees(t *testing.T) {
+	const now = 1_795_219_200_000
+	id := func(seq int64) streamID { return streamID{uint64(now), uint64(seq)} }
+	// Entries from first to last are there, in an epoch that began at since.
+	state := func(since, first, last int64) streamState {
+		return streamState{since: since, now: now, first: id(first), last: id(last), length: last - first + 1, added: last}
+	}
+	old := int64(now - 3_600_000)
+	// The first entry is older than was asked for.
+	reachesBack := state(old, 1, 9)
+	reachesBack.first.ms -= 100_000
+	for name, tt := range map[string]struct {
+		looks []streamState
+		reads []int64 // how far is read after each look
+		want  string  // of each look, whether something was missed: . or the first letter of why
+	}{
+		"steady":                        {[]streamState{state(old, 1, 0), state(old, 1, 3), state(old, 1, 5)}, []int64{0, 3, 5}, "..."},
+		"dropped, and read before":      {[]streamState{state(old, 1, 3), state(old, 3, 3), state(old, 7, 8)}, []int64{3, 3, 8}, "..e"},
+		"dropped what was read only":    {[]streamState{state(old, 1, 3), state(old, 1, 3), state(old, 4, 8)}, []int64{3, 3, 8}, "..."},
+		"dropped, number known":         {[]streamState{state(old, 1, 0), state(old, 5, 8), state(old, 9, 12)}, []int64{0, 8, 12}, ".e."},
+		"dropped, number unknown":       {[]streamState{reachesBack, state(old, 7, 9), state(old, 8, 9)}, []int64{5, 9, 9}, ".e."},
+		"dropped before the first look": {[]streamState{state(old, 5, 9), state(old, 5, 9)}, []int64{9, 9}, "e."},
+		"another epoch":                 {[]streamState{state(old, 1, 3), state(old+1, 1, 3), state(old+1, 1, 4)}, []int64{3, 3, 4}, ".t."},
+		"a young epoch":                 {[]streamState{state(now-1000, 1, 3), state(now-1000, 1, 3)}, []int64{3, 3}, "t."},
+		"no epoch":                      {[]streamState{state(0, 1, 3), state(0, 1, 3)}, []int64{3, 3}, "t."},
+		"emptied":                       {[]streamState{state(old, 1, 3), state(old, 1, 3), {since: old, now: now}, state(old, 1, 2)}, []int64{3, 3, 0, 2}, "..t."},
+		"emptied and filled":            {[]streamState{state(old, 1, 3), state(old, 1, 3), {since: old, now: now, first: id(7), last: id(7), length: 1, added: 1}}, []int64{3, 3, 7}, "..t"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var got strings.Builder
+			why := ""
+			r := reader{bus: &Bus{}, back: time.Minute, f: live.Follower{Missed: func(err error) {
+				if why != "" {
+					t.Error("missed twice at one look")
+				}
+				why = err.Error()[:1]
+			}}}
+			for i, s := range tt.looks {
+				why = ""
+				r.see(s)
+				if why == "" {
+					why = "."
+				}
+				got.WriteString(why)
+				if at := id(tt.reads[i]); tt.reads[i] > 0 && r.told.less(at) { // as read does
+					if r.count >= 0 {
+						r.count += int64(at.seq - max(r.told.seq, s.first.seq-1))
+					}
+					r.told = at
+				}
+			}
+			if got.String() != tt.want {
+				t.Errorf("%s, want %s", got.String(), tt.want)
+			}
+		})
 	}
 }

@@ -18,7 +18,7 @@ import (
 // enough to fail over by itself.
 func startSentinel(tb testing.TB, primary *server) *server {
 	tb.Helper()
-	s := &server{tb: tb, program: []string{need(tb, "redis-sentinel", "redis-sentinel")}, port: freePort(tb), dir: tb.TempDir()}
+	s := &server{tb: tb, program: []string{redisSentinel(tb)}, port: freePort(tb), dir: tb.TempDir()}
 	config := fmt.Sprintf("port %d\nbind 127.0.0.1\ndir %s\nsentinel monitor main 127.0.0.1 %d 1\nsentinel down-after-milliseconds main 500\n"+
 		"sentinel failover-timeout main 3000\n", s.port, s.dir, primary.port)
 	if err := os.WriteFile(s.file("sentinel.conf"), []byte(config), 0o600); err != nil {

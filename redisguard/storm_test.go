@@ -48,6 +48,9 @@ func TestStorm(t *testing.T) {
 			time.Sleep(time.Second)
 			s.check()
 		}
+		if claims > 0 {
+			fmt.Printf("%v: %d of %d claims decided, %d double accepts\n", time.Since(began).Round(time.Second), s.decided(), claims, s.doubles.Load())
+		}
 	}
 	s.stop()
 	s.check()
@@ -181,7 +184,7 @@ func (s *storm) takesAgain(fault string) {
 	s.t.Helper()
 	for i := range s.nodes {
 		before := s.nodes[i].Load().Stats().Claimed
-		within(s.t, 20*time.Second, "tickets are taken again after: "+fault, func() bool { return s.nodes[i].Load().Stats().Claimed > before })
+		within(s.t, time.Minute, "tickets are taken again after: "+fault, func() bool { return s.nodes[i].Load().Stats().Claimed > before })
 	}
 }
 

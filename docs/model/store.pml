@@ -29,11 +29,20 @@
  *     ONE_VALUE     all claims have one value
  *     PARTITION     an old primary may be alive beside a new one: the limit
  *
- * With PARTITION and WAIT, where a claim counts once the replica has it, it finds none;
- * with NO_REWRITE besides, where a claim that is made again is not written again, it
+ * With PARTITION_WAIT, where a claim counts once the replica has it, it finds none; with
+ * PARTITION_WAIT_NO_REWRITE, where a claim that is made again is not written again, it
  * does. ACCEPTS and ACCEPTS_AFTER_LOSS are no faults: with them it finds that a ticket is
  * accepted at all, and also after something was lost.
  */
+
+#ifdef PARTITION_WAIT_NO_REWRITE
+#define PARTITION_WAIT
+#define NO_REWRITE
+#endif
+#ifdef PARTITION_WAIT
+#define PARTITION
+#define WAIT
+#endif
 
 #ifndef LEEWAY
 #define LEEWAY 1
@@ -45,7 +54,7 @@
 #define TTL 1
 #endif
 #ifndef FAULTS
-#define FAULTS 3
+#define FAULTS 2
 #endif
 
 #ifdef SINCE_SHORT

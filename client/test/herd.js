@@ -80,3 +80,76 @@ export async function usual(dir) {
   writeFileSync(`${dir}/usual.mjs`, changed);
   return (await import(pathToFileURL(`${dir}/usual.mjs`))).connect;
 }
+
+/** Runs all scenarios, each with the client as it is and with the usual backoff. */
+export async function measure(connect, other, seed = 1) {
+  const results = [];
+  for (const scenario of SCENARIOS) {
+    const row = { ...scenario };
+    for (const [name, client] of [["wsticket", connect], ["usual", other]]) {
+      const arrivals = await herd(client, scenario, { seed });
+      row[name] = { peak: { mint: +peak(arrivals.mint).toFixed(2), gateway: +peak(arrivals.gateway).toFixed(2) }, arrivals };
+    }
+    results.push(row);
+  }
+  return { clients: CLIENTS, seed, scenarios: results };
+}
+
+/** One small chart for each scenario: arrivals at the mint in each second, and three times their mean. */
+export function draw({ clients, scenarios }) {
+  const width = 860, columns = 2, cell = width / columns, height = 190, top = 66;
+  const rows = Math.ceil(scenarios.length / columns);
+  const out = [];
+  const text = (x, y, words, more = "") => out.push(`<text x="${x}" y="${y}"${more}>${words.replace(/&/g, "&amp;").replace(/</g, "&lt;")}</text>`);
+  text(16, 24, `${clients.toLocaleString("en-US")} clients lose their server at once: requests at the mint, each second from when it is back`, ' class="title"');
+  out.push('<rect x="16" y="37" width="12" height="10" class="ours"/>');
+  text(33, 46, "@wsticket/client");
+  out.push('<path d="M150 42h14" class="usual"/>');
+  text(170, 46, "the usual backoff (0 to 1, 2, 4 … s)");
+  out.push('<path d="M402 42h14" class="limit"/>');
+  text(422, 46, "three times the mean of @wsticket/client");
+  scenarios.forEach((scenario, i) => {
+    const left = (i % columns) * cell + 52, y0 = top + Math.floor(i / columns) * height, bottom = y0 + height - 38, wide = cell - 76;
+    const ours = scenario.wsticket.arrivals.mint, usual = scenario.usual.arrivals.mint;
+    const seconds = Math.max(ours.length, usual.length), mean = ours.reduce((a, b) => a + b, 0) / ours.length;
+    const most = Math.max(...ours, ...usual, 3 * mean), step = wide / seconds, scale = (height - 70) / most;
+    const x = (s) => +(left + s * step).toFixed(1), y = (n) => +(bottom - n * scale).toFixed(1);
+    text(left - 36, y0 + 14, scenario.name, ' class="name"');
+    text(left - 6, y(most) + 4, String(Math.round(most)), ' class="tick" text-anchor="end"');
+    text(left - 6, bottom, "0", ' class="tick" text-anchor="end"');
+    text(left, bottom + 13, "0 s", ' class="tick"');
+    text(left + wide, bottom + 13, seconds + " s", ' class="tick" text-anchor="end"');
+    ours.forEach((n, s) => out.push(`<rect x="${x(s)}" y="${y(n)}" width="${+Math.max(step - 1, 1).toFixed(1)}" height="${+(n * scale).toFixed(1)}" class="ours"/>`));
+    out.push(`<path d="M${usual.map((n, s) => `${x(s)} ${y(n)}H${x(s + 1)}`).join("L")}" class="usual"/>`);
+    out.push(`<path d="M${left} ${y(3 * mean)}H${x(ours.length)}" class="limit"/>`);
+    out.push(`<path d="M${left} ${bottom}h${wide}" class="axis"/>`);
+  });
+  const high = top + rows * height;
+  return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${high}" role="img" aria-labelledby="t">
+<title id="t">Requests at the mint per second after a restart, for ${scenarios.length} kinds of failure: @wsticket/client stays below three times its mean, the usual backoff does not</title>
+<style>
+svg { background: #fff; font: 12px system-ui, sans-serif; }
+text { fill: #1b2321; } .title { font-size: 15px; font-weight: 600; } .name { font-weight: 600; } .tick { fill: #55605c; font-size: 11px; }
+.ours { fill: #1f6b57; } .usual { fill: none; stroke: #c2571a; stroke-width: 1.4; } .limit { stroke: #55605c; stroke-dasharray: 4 3; } .axis { stroke: #aab3ae; }
+</style>
+${out.join("\n")}
+</svg>
+`;
+}
+
+/** The results as JSON, a list a line. */
+export const written = (results) => JSON.stringify(results, (key, value) => Array.isArray(value) && typeof value[0] === "number" ? value.join(" ") : value, 1) + "\n";
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  const { mkdtempSync, rmSync } = await import("node:fs");
+  const { connect } = await import(new URL("../index.js", import.meta.url));
+  const dir = mkdtempSync("/tmp/herd-");
+  const results = await measure(connect, await usual(dir));
+  rmSync(dir, { recursive: true });
+  const docs = new URL("../../docs/", import.meta.url);
+  writeFileSync(new URL("client-herd.json", docs), written(results));
+  writeFileSync(new URL("client-herd.svg", docs), draw(results));
+  for (const { name, wsticket, usual } of results.scenarios) {
+    console.log(`| ${name} | ${wsticket.peak.mint} | ${wsticket.peak.gateway} | ${usual.peak.mint} | ${usual.peak.gateway} |`);
+  }
+}

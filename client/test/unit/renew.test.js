@@ -151,9 +151,9 @@ test("when the socket in use is lost during a renewal, one attempt goes on and n
   const lines = listen(connect({ url: URL, getTicket }));
   await settled();
   world.serve = () => {};
-  await world.clock.pass(575_000);
-  assert.equal(world.sockets.length, 2);
+  while (world.sockets.length < 2) await world.clock.pass(1_000);
   const [first, second] = world.sockets;
+  assert.equal(second.readyState, 0);
   first.end(1006);
   await settled();
   assert.equal(second.readyState, 3);
@@ -171,13 +171,28 @@ test("close() during a renewal ends both", async (t) => {
   const lines = listen(socket);
   await settled();
   world.serve = () => {};
-  await world.clock.pass(575_000);
+  while (world.sockets.length < 2) await world.clock.pass(1_000);
+  assert.equal(world.last.readyState, 0);
+  world.deaf = true; // the server does not answer the close frame
   socket.close(1000);
   world.last.accept();
   await settled();
+  assert.deepEqual(lines, ["open"]);
+  assert.deepEqual(world.sockets.map((s) => s.readyState), [2, 3]);
+  world.sockets[0].end(1000);
   assert.deepEqual(lines, ["open", "close 1000 for good"]);
   assert.ok(world.sockets.every((s) => s.readyState === 3));
   assert.equal(world.clock.waiting, 0);
+});
+
+test("nothing is renewed once close() was called", async (t) => {
+  const world = install(t), getTicket = sessions(world, 8);
+  world.deaf = true;
+  const socket = connect({ url: URL, getTicket });
+  await settled();
+  socket.close();
+  await world.clock.pass(9_000);
+  assert.equal(getTicket.asked.length, 1);
 });
 
 test("after a sleep past the session's end it renews when the tab is seen", async (t) => {

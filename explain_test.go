@@ -106,7 +106,7 @@ func explainedCases() []explained {
 		// Step 6.
 		{name: "aud for nobody", ticket: signed(`,"aud":"chat"`), code: ErrAudience, brief: "aud is given, and the verifier has no Audiences", full: `: aud "chat"`},
 		{name: "no aud", config: func(c *VerifierConfig) { c.Audiences = []string{"game"} }, ticket: good, code: ErrAudience,
-			brief: "aud is missing, and the verifier has Audiences", full: `: want "game"`},
+			brief: "aud is missing, and the verifier wants one", full: `: want "game"`},
 		{name: "other aud", config: func(c *VerifierConfig) { c.Audiences = []string{"game"} }, ticket: signed(`,"aud":["a","b","c","d","e\u202e","f"]`), code: ErrAudience,
 			brief: "aud names none of the verifier's Audiences", full: `: aud "a" "b" "c" "d" and 2 more, want "game"`},
 		{name: "no iss", config: func(c *VerifierConfig) { c.Issuers = []string{"mint", "old"} }, ticket: good, code: ErrIssuer,

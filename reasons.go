@@ -115,7 +115,7 @@ var (
 	errExpired     = reason(ErrExpired, "exp has passed")
 	errSessionOver = reason(ErrExpired, "session_exp has passed")
 
-	errNoAudience      = reason(ErrAudience, "aud is missing, and the verifier has Audiences")
+	errNoAudience      = reason(ErrAudience, "aud is missing, and the verifier wants one")
 	errOtherAudience   = reason(ErrAudience, "aud names none of the verifier's Audiences")
 	errNotSoleAudience = reason(ErrAudience, "aud is not the verifier's SoleAudience alone")
 	errAnyAudience     = reason(ErrAudience, "aud is given, and the verifier has no Audiences")

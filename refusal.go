@@ -27,7 +27,8 @@ type Refusal struct {
 	// Err says why, with the values that were compared where the ticket's MAC held:
 	// "wsticket: malformed: iat is not an integer of seconds (1795219210.53)". It
 	// puts that into words when Error is called. Values are escaped and cut at 64
-	// bytes, and none has a piece of the ticket in it. See also [ReasonOf].
+	// bytes, and none has a piece of the ticket in it. What Authorize or a guard of
+	// the application's own returned keeps the text it has. See also [ReasonOf].
 	Err error
 	// Remote is the peer's address, where there is a connection to ask.
 	Remote net.Addr

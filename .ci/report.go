@@ -23,6 +23,7 @@ func main() {
 	built := map[string][]string{}
 	skipped := map[string][]string{} // by reason
 	failed, tests := false, 0
+	var again []string // the packages that failed
 	lines := bufio.NewReader(os.Stdin)
 	for {
 		line, err := lines.ReadBytes('\n')
@@ -56,6 +57,7 @@ func main() {
 			failed = true
 			if e.Test == "" {
 				fmt.Printf("FAIL  %6.1fs  %s\n", e.Elapsed, e.Package)
+				again = append(again, e.Package)
 			}
 			fmt.Print(strings.Join(said[key], ""))
 			delete(said, key)
@@ -72,6 +74,11 @@ func main() {
 		}
 	}
 	if failed || tests == 0 {
+		if len(os.Args) > 1 { // a file for the names of the packages that failed
+			if err := os.WriteFile(os.Args[1], []byte(strings.Join(again, "\n")), 0o600); err != nil {
+				fmt.Println(err)
+			}
+		}
 		os.Exit(1)
 	}
 }

@@ -3,41 +3,40 @@ package wsticket
 import (
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
 
 func TestFingerprint(t *testing.T) {
-	whole := func(keys ...string) string {
-		t.Helper()
-		print, list := testKeyring(t, keys...).Fingerprint()
-		if len(list) != len(keys) || !regexp.MustCompile(`^[0-9a-f]{10}$`).MatchString(print) {
-			t.Fatalf("%q, %v", print, list)
-		}
-		return print
+	if raceEnabled {
+		t.Skip("nothing runs beside it, and the race detector makes PBKDF2 forty times as slow")
 	}
-	of := func(key string) string {
+	prints := func(keys ...string) (keyring, first string) {
 		t.Helper()
-		_, list := testKeyring(t, key).Fingerprint()
-		return list[0].Fingerprint
+		keyring, list := testKeyring(t, keys...).Fingerprint()
+		if len(list) != len(keys) || !regexp.MustCompile(`^[0-9a-f]{10}$`).MatchString(keyring) {
+			t.Fatalf("%q, %v", keyring, list)
+		}
+		return keyring, list[0].Fingerprint
 	}
 	// Fixed, for nodes of different versions are compared by it. Computed with
 	// hashlib.pbkdf2_hmac and hashlib.sha256 of Python.
 	a := testJWK("a", "A"+testSecret, "")
-	ofA := of(a)
+	alone, ofA := prints(a)
 	if ofA != "b3ca0d86ee" {
 		t.Errorf("key a: %s, want %s", ofA, "b3ca0d86ee")
 	}
-	if got := whole(a, keyB); got != "fc21273965" {
+	if got, _ := prints(a, keyB); got != "fc21273965" {
 		t.Errorf("keyring: %s, want %s", got, "fc21273965")
 	}
-	if whole(a, keyB) != whole(keyB, a) {
-		t.Error("the order counts")
+	if got, _ := prints(keyB, a); got != "fc21273965" {
+		t.Error("the order of the file counts")
 	}
-	if whole(a) != whole(testJWK("a", "A"+testSecret, `,"iat":7,"use":"sig","note":"mine","key_ops":["sign","verify"]`)) {
+	if got, _ := prints(testJWK("a", "A"+testSecret, `,"iat":7,"use":"sig","note":"mine","key_ops":["sign","verify"]`)); got != alone {
 		t.Error("what decides nothing counts")
 	}
-	seen := map[string]string{whole(a): "the key itself"}
+	seen := map[string]string{alone: "the key itself"}
 	for name, key := range map[string]string{
 		"another kid":    testJWK("b", "A"+testSecret, ""),
 		"another secret": testJWK("a", "B"+testSecret, ""),
@@ -47,13 +46,13 @@ func TestFingerprint(t *testing.T) {
 		"a later end":    testJWK("a", "A"+testSecret, `,"exp":6`),
 		"no signing":     testJWK("a", "A"+testSecret, `,"key_ops":["verify"]`),
 	} {
-		print := whole(key)
-		if other, taken := seen[print]; taken {
+		keyring, own := prints(key)
+		if other, taken := seen[keyring]; taken {
 			t.Errorf("%s and %s look alike", name, other)
 		}
-		seen[print] = name
+		seen[keyring] = name
 		times := strings.Contains("a start, an end, a later end, no signing", name)
-		if same := of(key) == ofA; same != times {
+		if same := own == ofA; same != times {
 			t.Errorf("%s: the key's own fingerprint is the same: %v", name, same)
 		}
 	}
@@ -62,6 +61,9 @@ func TestFingerprint(t *testing.T) {
 // TestFingerprintIsComputedOnce: a monitor may ask every few seconds, and a rotation
 // costs the new key alone.
 func TestFingerprintIsComputedOnce(t *testing.T) {
+	if raceEnabled {
+		t.Skip("as above")
+	}
 	k := testKeyring(t, keyA)
 	before, _ := k.Fingerprint()
 	rounds := 0
@@ -92,5 +94,32 @@ func TestFingerprintIsComputedOnce(t *testing.T) {
 	}
 	if fast := time.Since(second); fast > slow {
 		t.Errorf("three more calls took %v, the first %v", fast, slow)
+	}
+}
+
+// TestFingerprintBesideReplace: under the race detector, whoever asks gets the
+// fingerprint of one whole keyring.
+func TestFingerprintBesideReplace(t *testing.T) {
+	k := testKeyring(t, keyA)
+	var readers sync.WaitGroup
+	var mu sync.Mutex
+	seen := make(map[string]int)
+	for range 4 {
+		readers.Go(func() {
+			for range 3 {
+				keyring, keys := k.Fingerprint()
+				mu.Lock()
+				seen[keyring] = len(keys)
+				mu.Unlock()
+			}
+		})
+	}
+	if err := k.Replace(jwks(keyA, testJWK("v", "V"+testSecret, ""))); err != nil {
+		t.Error(err)
+	}
+	readers.Wait()
+	last, _ := k.Fingerprint()
+	if seen[last] = 2; len(seen) > 2 {
+		t.Errorf("%v", seen)
 	}
 }

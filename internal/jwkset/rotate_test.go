@@ -37,7 +37,7 @@ func TestGenerate(t *testing.T) {
 		}
 		seen[k.KeyID], seen[string(k.Secret)] = true, true
 		out, err := s.Marshal()
-		if err != nil || bytes.Contains(out, []byte("nbf")) || bytes.Contains(out, []byte("exp")) {
+		if err != nil || bytes.Contains(out, []byte(`"nbf"`)) || bytes.Contains(out, []byte(`"exp"`)) {
 			t.Errorf("%v: %s", err, out)
 		}
 	}

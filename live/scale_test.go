@@ -118,30 +118,33 @@ func TestNoLeak(t *testing.T) {
 	}
 }
 
-// TestCloseSessionOfMany: closing one session among many takes no longer than among
-// few, far below the second that it has.
+// TestCloseSessionOfMany: closing one session among many takes about as long as among
+// few. The time itself is for the benchmark: other programs may be busy here.
 func TestCloseSessionOfMany(t *testing.T) {
 	n := 100_000
 	if slow() {
 		n = 1_000_000
 	}
-	c := newCrowd(t, n)
-	const rounds = 2000
-	began := time.Now()
-	for i := range rounds {
-		if err := c.CloseSession(t.Context(), c.conns[i*(n/rounds)].SessionID()); err != nil {
-			t.Fatal(err)
+	const rounds = 1000
+	best := func(c *crowd) time.Duration {
+		least := time.Hour
+		for i := range rounds {
+			session := c.conns[i*(len(c.conns)/rounds)].SessionID()
+			began := time.Now()
+			if err := c.CloseSession(t.Context(), session); err != nil {
+				t.Fatal(err)
+			}
+			least = min(least, time.Since(began))
 		}
-	}
-	each := time.Since(began) / rounds
-	t.Logf("%v each among %d", each, n)
-	if limit := 10 * time.Microsecond; each > limit && !raceEnabled {
-		if each > 10*limit { // the machine may be busy with something else
-			t.Errorf("%v each, want at most %v", each, limit)
+		if s := c.Stats(); s.Ended(Ended) != rounds {
+			t.Errorf("%d ended, want %d", s.Ended(Ended), rounds)
 		}
+		return least
 	}
-	if s := c.Stats(); s.Ended(Ended) != rounds {
-		t.Errorf("%d ended, want %d", s.Ended(Ended), rounds)
+	few, many := best(newCrowd(t, rounds)), best(newCrowd(t, n))
+	t.Logf("%v among %d, %v among %d", few, rounds, many, n)
+	if many > 10*few+10*time.Microsecond {
+		t.Errorf("%v among %d, %v among %d", few, rounds, many, n)
 	}
 }
 

@@ -115,7 +115,7 @@ func Keyring(t *testing.T) (file string, signer *wsticket.Signer) {
 // what the program does with used tickets, ended sessions and its own end.
 func Run(t *testing.T, path string, everyCarrier bool) {
 	file, signer := Keyring(t)
-	addr, admin, process := Start(t, file, "-idle", "2s", "-origin", "https://a.example", "-origin", "https://b.example")
+	addr, admin, process := Start(t, file, "-idle", "4s", "-origin", "https://a.example", "-origin", "https://b.example")
 	ticket := func(c wsticket.Claims) string {
 		c.Subject = "ada"
 		ticket, err := signer.Sign(&c)

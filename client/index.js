@@ -43,7 +43,7 @@ export function connect({
   let live; // the socket in use
   let hangUp, hangUpRenewal; // end what dial began
   let failures = 0, slotEnd = 0, notBefore = 0; // see retry
-  let outcome, same = 0; // how the last attempt ended, and how many did so in a row
+  let outcome, same = 1; // how the last attempt ended, and how many did in a row; 0 after a good connection
   let binaryType = "blob";
 
   const emit = (type, details) => {
@@ -59,8 +59,8 @@ export function connect({
     stop(run);
     waits.add(run);
     run.due = Date.now() + ms;
-    // setTimeout runs at once what is to wait any longer.
-    run.timer = setTimeout(() => { stop(run); run(); }, Math.min(ms, 2 ** 31 - 1));
+    // What is to wait 2^31 ms or more, setTimeout runs at once.
+    run.timer = setTimeout(() => { stop(run); run(); }, Math.min(ms, 2e9));
   };
   const wake = ({ type }) => {
     // The other tabs wake in the same moment.
@@ -114,14 +114,13 @@ export function connect({
     const expire = () => end(!ws && late);
     after(timeout, expire);
     (async () => {
-      let minted;
-      for (let tries = 2; ;) {
+      let minted, age, tries = 2;
+      do {
+        if (!tries--) throw late;
         minted = await mint(control.signal);
         if (over) return;
-        const age = Date.now() - minted.since; // below 0 where the clock was set back
-        if (age >= 0 && age <= minted.expires_in * 500) break;
-        if (!--tries) throw late;
-      }
+        age = Date.now() - minted.since; // below 0 where the clock was set back
+      } while (!(age >= 0 && age <= minted.expires_in * 500));
       if (until) {
         const later = sessionEnd(minted);
         if (later < until + 1_000) return end();
@@ -132,7 +131,7 @@ export function connect({
           return end();
         }
       }
-      after(Math.min(timeout, minted.since + minted.expires_in * 1000 - Date.now()), expire);
+      after(Math.min(timeout, minted.expires_in * 1000 - age), expire);
       const place = locate(minted.url ?? address, address);
       shown = minted.ticket;
       if (!bySubprotocol) place.search += (place.search && "&") + "ticket=" + shown;
@@ -191,14 +190,14 @@ export function connect({
   const down = (how) => {
     hangUp = live = null;
     if (state) return finish(how);
-    const { minting, opened, status = how.code } = how;
-    same = outcome == (outcome = status) ? same + 1 : 1;
-    how.failures = same;
+    const { minting, status = how.code } = how;
+    // A gateway that has just started refuses every ticket for five seconds.
+    notBefore = Date.now() + (same && !minting && LIMITS[status] > 1 ? 5_000 : how.wait);
+    how.failures = same = outcome == (outcome = status) ? same + 1 : 1;
     const ends = !PASSING.test(status) && same >= (LIMITS[status] ?? giveUpAfter);
-    notBefore = Date.now() + how.wait;
     if (!ends) how.retryIn = retry();
     if (minting) emit("mintfailed", how);
-    else if (!opened) emit("error");
+    else if (!how.opened) emit("error");
     if (ends) finish(how, minting && status == 401 ? "unauthorized" : /403|3003/.test(status) ? "forbidden" : "gaveup");
     else if (!minting) emit("close", how);
   };
@@ -222,7 +221,8 @@ export function connect({
   // times in the ticket are of one clock, which need not agree with this one.
   const sessionEnd = ({ ticket, since }) => {
     try {
-      const { session_exp, iat } = JSON.parse(atob(ticket.split(".")[1].replace(/-/g, "+").replace(/_/g, "/")));
+      // For _ it should be /, but only numbers are read, and those are spelled without.
+      const { session_exp, iat } = JSON.parse(atob(ticket.split(".")[1].replace(/[-_]/g, "+")));
       return since + (session_exp - iat) * 1000;
     } catch { /* not one of ours */ }
   };

@@ -68,9 +68,17 @@ export class Gateway {
 
   static async start(options = {}) {
     const gateway = new Gateway(options);
-    await gateway.begin("127.0.0.1:0", true);
     running.add(gateway);
-    return gateway;
+    for (let tries = 20; ; tries--) {
+      // Not one that the system gives to outgoing connections: it could be gone at a restart.
+      const port = 15_000 + Math.floor(Math.random() * 15_000);
+      try {
+        await gateway.begin("127.0.0.1:" + port, true);
+        return gateway;
+      } catch (error) {
+        if (tries === 0) throw error;
+      }
+    }
   }
 
   async begin(listen, fresh) {
@@ -86,7 +94,7 @@ export class Gateway {
     createInterface({ input: child.stderr }).on("line", (line) => {
       const code = /^refused (\w+)$/.exec(line)?.[1];
       if (code) this.refused[code] = (this.refused[code] ?? 0) + 1;
-      else if (!line.startsWith("http: ")) process.stderr.write(line + "\n");
+      else if (!/^http: |address already in use/.test(line)) process.stderr.write(line + "\n");
     });
     const [line] = await Promise.race([
       new Promise((done) => createInterface({ input: child.stdout }).once("line", (line) => done([line]))),

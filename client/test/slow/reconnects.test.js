@@ -24,7 +24,7 @@ test("no ticket is shown twice in ten thousand reconnects under faults", { skip:
   const begin = () => {
     let last;
     const socket = connect({
-      url: gateway.ws, WebSocket, baseDelay: 10, maxDelay: 500, timeout: 1_000, stableAfter: 30, giveUpAfter: Infinity,
+      url: gateway.ws, WebSocket, baseDelay: 10, maxDelay: 500, timeout: 3_000, stableAfter: 30, giveUpAfter: Infinity,
       getTicket: async ({ signal }) => {
         if (last && random() < 0.03) return last; // an application that caches what it must not
         const response = await fetch(gateway.url + "/ticket", { method: "POST", signal });
@@ -43,8 +43,10 @@ test("no ticket is shown twice in ten thousand reconnects under faults", { skip:
     return socket;
   };
   const sockets = new Set(Array.from({ length: CLIENTS }, begin));
+  const closeAll = () => { for (const socket of sockets) { socket.done = true; socket.close(); } };
+  t.after(closeAll);
   const open = () => [...sockets].filter((socket) => socket.readyState === 1).length;
-  await until("all are connected", () => open() === CLIENTS);
+  await until("all are connected", () => open() === CLIENTS, 60);
 
   const faults = [
     ["of=mint&status=503&times=40"], ["of=mint&status=429&retry-after=0&times=40"], ["of=mint&drop&times=40"],
@@ -73,7 +75,7 @@ test("no ticket is shown twice in ten thousand reconnects under faults", { skip:
       return open() >= target;
     }, 60);
   }
-  for (const socket of sockets) { socket.done = true; socket.close(); }
+  closeAll();
   await until("all are closed", () => [...sockets].every((socket) => socket.readyState === 3));
   t.diagnostic(`${opens - CLIENTS} reconnects in ${wave} waves; the gateway refused ${JSON.stringify(gateway.refused)}`);
   t.diagnostic(JSON.stringify(counts));

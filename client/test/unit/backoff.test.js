@@ -178,6 +178,40 @@ test("only outcomes of one kind in a row are counted", async (t) => {
   got.socket.close();
 });
 
+test("a gateway that has just started, and refuses for five seconds in a way that can be seen, is no end", async (t) => {
+  for (const refuse of [(s) => s.acceptAndClose(3000), (s) => s.refuse("Unexpected server response: 401")]) {
+    for (let seed = 1; seed <= 30; seed++) {
+      const world = install(t), getTicket = minter(world);
+      world.random = seeded(seed);
+      const lines = listen(connect({ url: URL, getTicket }));
+      await world.clock.pass(20_000);
+      const restarted = world.clock.ran;
+      world.serve = (s) => world.clock.ran < restarted + 5_000 ? refuse(s) : s.accept();
+      if (seed % 2) getTicket.instead = ({ attempt }) => { // the mint was gone too
+        if (attempt === 2) throw new TypeError("Failed to fetch");
+        return { ticket: "t" + attempt };
+      };
+      world.last.end();
+      const late = listen(connect({ url: URL, getTicket: minter(world, { name: "of a page that is loaded now " }) }));
+      await world.clock.pass(12_000);
+      assert.equal(lines.at(-1), "open");
+      assert.equal(late.at(-1), "open");
+      assert.ok(getTicket.asked.length <= 4);
+    }
+  }
+});
+
+test("an end of the session is asked about soon", async (t) => {
+  const world = install(t), getTicket = minter(world);
+  const lines = listen(connect({ url: URL, getTicket }));
+  await world.clock.pass(10_001);
+  world.last.end(3000);
+  assert.ok(lines.events.at(-1).retryIn <= 2_000);
+  getTicket.instead = async () => new Response("", { status: 401 });
+  await world.clock.pass(4_500); // two slots
+  assert.deepEqual(lines.slice(1), ["close 3000", "mintfailed 401", "mintfailed 401", "unauthorized 401", "close 1006 for good"]);
+});
+
 test("a session that ends after a while open is not counted with the refusal after it", async (t) => {
   const world = install(t), getTicket = minter(world);
   const lines = listen(connect({ url: URL, getTicket }));

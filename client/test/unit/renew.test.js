@@ -73,6 +73,23 @@ test("a session without end, one that ends at once, and a ticket of another kind
   }
 });
 
+test("a session is read off any ticket, whatever its other claims spell", async (t) => {
+  const letters = ["ÿ", "?", ">", "~", "ø", "\u07ff", "\uffff", "\u{10ffff}", "/", "+", "\\", '"', "\n"];
+  for (let i = 0; i < 200; i++) {
+    const world = install(t), getTicket = minter(world);
+    const sub = Array.from({ length: i % 7 }, (_, k) => letters[(i * 5 + k * 3) % letters.length]).join("");
+    const payload = Buffer.from(JSON.stringify({ [sub]: sub, session_exp: 1600, sub, iat: 1000 })).toString("base64url");
+    getTicket.instead = async () => ({ ticket: `a.${payload}.c` + i, expires_in: 10 });
+    connect({ url: URL, getTicket });
+    await settled();
+    assert.equal(world.clock.waiting, 2, "stable, and the renewal: " + sub);
+    await world.clock.pass(539_000);
+    assert.equal(getTicket.asked.length, 1);
+    await world.clock.pass(32_000);
+    assert.ok(getTicket.asked.length > 1, sub);
+  }
+});
+
 test("a session of years is no reason to renew all the time", async (t) => {
   const world = install(t), getTicket = sessions(world, 10 * 365 * 86_400);
   const lines = listen(connect({ url: URL, getTicket }));

@@ -192,7 +192,7 @@ export function install(t, { page = true } = {}) {
 }
 
 /** A getTicket that hands out t1, t2, … and notes who asked. */
-export function minter(world, { life = 10 } = {}) {
+export function minter(world, { life = 10, name = "t" } = {}) {
   const asked = [];
   let made = 0;
   const getTicket = async ({ attempt, signal }) => {
@@ -200,7 +200,7 @@ export function minter(world, { life = 10 } = {}) {
     asked.push(call);
     made++;
     if (getTicket.instead) return getTicket.instead(call);
-    return { ticket: "t" + made, expires_in: life };
+    return { ticket: name.replaceAll(" ", "-") + made, expires_in: life };
   };
   getTicket.asked = asked;
   return getTicket;
@@ -209,7 +209,7 @@ export function minter(world, { life = 10 } = {}) {
 /** A ticket as the library makes them, of a session that ends so many seconds on. */
 export function sessionTicket(n, session, { iat = 1000 } = {}) {
   const part = (value) => Buffer.from(JSON.stringify(value)).toString("base64url");
-  return [part({ alg: "HS256", kid: "k1", typ: "ws-ticket+jwt" }), part({ jti: "nonce-" + n, sub: "ä?>~" + n, iat, exp: iat + 10, session_exp: iat + session }), "mac"].join(".");
+  return [part({ alg: "HS256", kid: "k1", typ: "ws-ticket+jwt" }), part({ jti: "nonce-" + n, sub: "ÿ?>~ø\u{10ffff}" + n, iat, exp: iat + 10, session_exp: iat + session }), "mac"].join(".");
 }
 
 /** A mulberry32, so that a test that needs chance has the same one each time. */

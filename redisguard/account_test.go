@@ -87,17 +87,24 @@ func (a *account) showAgainForLife(used []wsticket.Use, guards ...*Guard) {
 	}
 }
 
-// acceptsAgain waits until a fresh ticket is taken.
+// acceptsAgain waits until a fresh ticket is taken in every lane.
 func (a *account) acceptsAgain(limit time.Duration, guards ...*Guard) {
 	a.tb.Helper()
+	end := time.Now().Add(limit)
 	for _, g := range guards {
-		var err error
-		end := time.Now().Add(limit)
-		for err = a.spend(g, ticket(5)); err != nil; err = a.spend(g, ticket(5)) {
-			if time.Now().After(end) {
-				a.tb.Fatalf("no ticket is taken again within %v: %v", limit, err)
+		for lane := range g.link.Load().lanes {
+			for {
+				u := ticket(5)
+				u.Identity[8] = byte(lane)
+				err := a.spend(g, u)
+				if err == nil {
+					break
+				}
+				if time.Now().After(end) {
+					a.tb.Fatalf("no ticket is taken again within %v: %v", limit, err)
+				}
+				time.Sleep(20 * time.Millisecond)
 			}
-			time.Sleep(20 * time.Millisecond)
 		}
 	}
 	a.check()

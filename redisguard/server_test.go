@@ -201,6 +201,33 @@ func command(addr string, args ...string) (string, error) {
 	return readAnswer(bufio.NewReader(conn))
 }
 
+// list sends a command whose answer is an array of strings, of any bytes.
+func (s *server) list(args ...string) []string {
+	s.tb.Helper()
+	conn, err := net.DialTimeout("tcp", s.addr(), time.Second)
+	if err != nil {
+		s.tb.Fatal(err)
+	}
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(3 * time.Second))
+	if _, err := conn.Write(encode(args)); err != nil {
+		s.tb.Fatal(err)
+	}
+	r := bufio.NewReader(conn)
+	head, err := r.ReadString('\n')
+	if err != nil || head[0] != '*' {
+		s.tb.Fatalf("%v: %q, %v", args, head, err)
+	}
+	n, _ := strconv.Atoi(strings.TrimSpace(head[1:]))
+	all := make([]string, n)
+	for i := range all {
+		if all[i], err = readAnswer(r); err != nil {
+			s.tb.Fatal(err)
+		}
+	}
+	return all
+}
+
 func readAnswer(r *bufio.Reader) (string, error) {
 	line, err := r.ReadString('\n')
 	if err != nil || len(line) < 3 {

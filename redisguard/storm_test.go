@@ -45,7 +45,11 @@ func TestStorm(t *testing.T) {
 			f.do(s)
 			faults[f.name]++
 			s.takesAgain(f.name)
+			// A second of calm, and long enough that so many claims need not take for ever.
 			time.Sleep(time.Second)
+			for before := s.decided(); s.decided() < min(before+claims/200, claims); {
+				time.Sleep(100 * time.Millisecond)
+			}
 			s.check()
 		}
 		if claims > 0 {

@@ -194,7 +194,6 @@ func (p *plant) work() {
 	for range 2 {
 		server, client := net.Pipe()
 		go func() {
-			defer client.Close()
 			ws.Dialer{NetDial: func(context.Context, string, string) (net.Conn, error) { return client, nil }}.
 				Dial(context.Background(), "ws://gateway/ws?ticket="+text)
 		}()
@@ -203,6 +202,7 @@ func (p *plant) work() {
 			p.live(&h.Ticket)
 		}
 		server.Close()
+		client.Close()
 	}
 	handler := web.Wrap(p.gate, http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 	for _, target := range []string{"/events?ticket=" + p.ticket(), "/events"} {

@@ -240,8 +240,9 @@ func TestRefusalIsKept(t *testing.T) {
 			t.Fatal("accepted")
 		}
 	}
-	for _, r := range kept[2:] {
-		if got := r.Err.Error(); !strings.HasPrefix(got, "wsticket: ") || strings.Contains(got, "ada") || strings.Contains(got, "bob") {
+	// The memory of both may have been the same: then both say what the second did.
+	for _, r := range kept {
+		if got := r.Err.Error(); got != errOtherPath.Error() && got != errAnyAudience.Error() {
 			t.Errorf("kept %q", got)
 		}
 	}

@@ -179,6 +179,8 @@ func TestOriginPatterns(t *testing.T) {
 		"http://dev.example:8080":                    false,
 		"https://.app.example":                       false,
 		"https://a..app.example":                     false,
+		"https://a..b.app.example":                   false,
+		"https://.b.app.example":                     false,
 		"https://..app.example":                      false,
 		"https://evilapp.example":                    false,
 		"https://a.evilapp.example":                  false,

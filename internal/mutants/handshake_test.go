@@ -27,18 +27,14 @@ var _ = plant(part{
 			old: "if i < len(v) && v[i] != ',' {", new: "if i < len(v) && v[i] != ',' && v[i] != ';' {"},
 		{name: "a fragment in the target", test: "TestEnds", file: "internal/head/parse.go",
 			old: " | ((w ^ '#'*ones) - ones)) & highs", new: ") & highs"},
-		{name: "bytes over 0x7f in the target", test: "TestEnds", file: "internal/head/parse.go",
-			old: "return ((w - 0x21*ones) | w | ", new: "return ((w - 0x21*ones) &^ w | "},
 		{name: "a space in the target", test: "TestEnds", file: "internal/head/parse.go",
 			old: "return ((w - 0x21*ones) | w | ", new: "return ((w - 0x20*ones) | w | "},
 		{name: "any path is a health check", test: "TestIsPlainGET", file: "internal/head/head.go",
 			old: "return string(h.Path.Of(buf)) == path", new: "return true"},
 		{name: "a bad handshake is a health check", test: "TestIsPlainGET", file: "internal/head/head.go",
-			old: "if f.Kind == Upgrade && NamesWebSocket(f.Value.Of(buf)) {", new: "if false {"},
+			old: "if f.Kind == Upgrade && NamesWebSocket(f.Value.Of(buf)) {", new: "if f.Kind == Upgrade && false {"},
 		{name: "any old version is a health check", test: "TestIsPlainGET", file: "internal/head/head.go",
 			old: `bytes.HasPrefix(line[end:], []byte(" HTTP/1.0\r\n"))`, new: "true"},
-		{name: "half a head is a health check", test: "TestIsPlainGET", file: "internal/head/head.go",
-			old: "\tif h.End == 0 {", new: "\tif false {"},
 
 		{name: "no label under the star", test: "TestOriginPatterns", file: "internal/head/origin.go",
 			old: "\treturn size > 0\n", new: "\treturn true\n"},
@@ -68,7 +64,7 @@ var _ = plant(part{
 		{name: "a parameter that begins at a semicolon", test: "TestFind", file: "internal/carrier/carrier.go",
 			old: `const separators = "&;?"`, new: `const separators = "&?"`},
 		{name: "a parameter that ends elsewhere", test: "TestFind", file: "internal/carrier/carrier.go",
-			old: " || !valued && end < len(query) && query[end] != '&') {", new: ") {"},
+			old: " || !valued && end < len(query) && query[end] != '&') {", new: " || valued && false) {"},
 	},
 })
 

@@ -195,7 +195,7 @@ func (c *Config) compile() (*compiled, error) {
 	}
 	out := &compiled{}
 	if c.Keys == "" {
-		fault("keys", "is missing; make a keyring with: wsticket keys generate > keyring.json")
+		fault("keys", "is missing; make a keyring with: (umask 077 && wsticket keys generate > keyring.json)")
 	} else if keys, err := wsticket.LoadKeyring(c.Keys); err != nil {
 		fault("keys", "%w", err)
 	} else {

@@ -1,7 +1,7 @@
 // Command quickstart is the whole of wsticket on net/http in one file: it mints
 // tickets, and lets in who brings one.
 //
-//	wsticket keys generate > keyring.json
+//	(umask 077 && wsticket keys generate > keyring.json)
 //	go run ./examples/quickstart
 package main
 

@@ -117,7 +117,7 @@ func script(g, elsewhere *gateway, site string) []scene {
 		{Name: "bound to another page", URL: url("?ticket=" + g.ticket(func(c *wsticket.Claims) { c.Origin = "https://app.example" })), gateway: g, verdict: "origin", events: all(refused)},
 		{Name: "bound to another path", URL: url("?ticket=" + g.ticket(func(c *wsticket.Claims) { c.Path = "/raum" })), gateway: g, verdict: "path", events: all(refused)},
 		{Name: "from a page that may not", URL: "ws://" + elsewhere.addr + "/?ticket=" + elsewhere.ticket(), gateway: elsewhere, verdict: "origin", events: all(refused)},
-		{Name: "head too large", URL: url("?" + strings.Repeat("a", 8<<10) + "&ticket=" + g.ticket()), gateway: g, verdict: "head_too_large", events: all(refused)},
+		{Name: "head too large", URL: url("?" + strings.Repeat("a", 16<<10) + "&ticket=" + g.ticket()), gateway: g, verdict: "head_too_large", events: all(refused)},
 		{Name: "a ticket twice among the protocols, which no browser sends", URL: url(""), Protocols: []string{"app.v1", "ticket.a", "ticket.a"}, events: all([]string{"throws SyntaxError"})},
 	}
 }

@@ -122,7 +122,7 @@ func (s *server) entries() int64 {
 func rememberEndings(tb testing.TB, s *server) {
 	tb.Helper()
 	now := time.Now()
-	s.must("SET", "wsticket:{endings}epoch", fmt.Sprintf("%s %d 0 1 %d 0", s.info("replication", "master_replid"), now.Add(-time.Hour).UnixMilli(), now.UnixMilli()))
+	s.must("SET", "wsticket:{endings}epoch", epochRecord(s.info("replication", "master_replid"), now.Add(-time.Hour), now, shortest("")))
 }
 
 // Every node is told every ending, in one order, those of before it came too.

@@ -88,7 +88,7 @@ func remember(tb testing.TB, s *server, config ...Config) {
 	history := s.info("replication", "master_replid")
 	now := time.Now()
 	for _, tag := range laneTags {
-		if _, err := s.do("SET", "wsticket:{"+tag+"}epoch", fmt.Sprintf("%s %d %d %d %d 0", history, now.Add(-time.Hour).UnixMilli(), c.leewaySeconds(), c.MaxSkew/time.Second, now.UnixMilli())); err != nil {
+		if _, err := s.do("SET", "wsticket:{"+tag+"}epoch", epochRecord(history, now.Add(-time.Hour), now, c)); err != nil {
 			if s.info("cluster", "cluster_enabled") == "1" && strings.HasPrefix(err.Error(), "MOVED") {
 				continue // another node's
 			}
@@ -98,4 +98,9 @@ func remember(tb testing.TB, s *server, config ...Config) {
 			break
 		}
 	}
+}
+
+// epochRecord is what protocol.lua writes.
+func epochRecord(history string, since, seen time.Time, c Config) string {
+	return fmt.Sprintf("%s %015d %04d %04d %015d %015d", history, since.UnixMilli(), c.leewaySeconds(), c.MaxSkew/time.Second, seen.UnixMilli(), 0)
 }

@@ -9,30 +9,35 @@ local now = clock[1] * 1000 + math.floor(clock[2] / 1000) -- ms
 -- The replication id is new whenever a process starts as a primary, becomes one or
 -- is filled by another: whenever it may lack what was claimed before.
 local replication = redis.call('INFO', 'replication')
-local role = string.match(replication, 'role:(%a+)')
-local history = string.match(replication, 'master_replid:(%x+)')
-if role ~= 'master' or not history then
+local _, at = string.find(replication, 'master_replid:', 1, true)
+if not at or not string.find(replication, 'role:master\r', 1, true) then
   return redis.error_reply('NOTPRIMARY this is a replica, or a store that tells no replication id')
+end
+local history = string.sub(replication, at + 1, at + 40)
+
+-- The record of the epoch has fields of fixed width, which are read faster than a
+-- pattern matches: history, since, leeway, MaxSkew, the latest time seen (ms) and the
+-- keys evicted.
+local function write(since, leeway, skew, seen, evicted)
+  redis.call('SET', KEYS[1], string.format('%s %015.0f %04.0f %04.0f %015.0f %015.0f',
+    history, since, leeway, skew, seen, evicted))
 end
 
 local leeway, skew = tonumber(ARGV[1]), tonumber(ARGV[2])
-local since, seen, evicted = 0, 0, 0 -- ms, ms, keys
-local coverLeeway, coverSkew = leeway, skew
+local coverLeeway, coverSkew = leeway, skew -- the largest that keys are kept for
+local since, seen, evicted = 0, 0, 0
 local lost -- why the store may have forgotten claims
 do
   local record = redis.call('GET', KEYS[1])
-  local was, a, b, c, d, e
-  if record then
-    was, a, b, c, d, e = string.match(record, '^(%x+) (%d+) (%d+) (%d+) (%d+) (%d+)$')
-  end
-  if not was then
+  if not record or #record ~= 98 then
     lost = 'empty'
   else
-    since, seen, evicted = tonumber(a), tonumber(d), tonumber(e)
-    coverLeeway, coverSkew = math.max(leeway, tonumber(b)), math.max(skew, tonumber(c))
-    if was ~= history then
+    local keptLeeway, keptSkew = tonumber(string.sub(record, 58, 61)), tonumber(string.sub(record, 63, 66))
+    since, seen, evicted = tonumber(string.sub(record, 42, 56)), tonumber(string.sub(record, 68, 82)), tonumber(string.sub(record, 84, 98))
+    coverLeeway, coverSkew = math.max(leeway, keptLeeway), math.max(skew, keptSkew)
+    if string.sub(record, 1, 40) ~= history then
       lost = 'process'
-    elseif tonumber(b) < leeway or tonumber(c) < skew then
+    elseif keptLeeway < leeway or keptSkew < skew then
       lost = 'cover' -- keys were kept for less long than this caller needs
     elseif now < seen - 1000 then
       lost = 'clock' -- it was ahead, so keys have expired early
@@ -42,24 +47,8 @@ do
   end
 end
 
-local function save()
-  redis.call('SET', KEYS[1], string.format('%s %.0f %.0f %.0f %.0f %.0f',
-    history, since, coverLeeway, coverSkew, seen, evicted))
-end
-
 local function evictions()
   return tonumber(string.match(redis.call('INFO', 'stats'), 'evicted_keys:(%d+)')) or 0
-end
-
--- begin makes the epoch begin now.
-local function begin()
-  since, seen, evicted = now, now, evictions()
-  save()
-end
-
--- near says whether a node's clock, in whole seconds, is within MaxSkew of ours.
-local function near(at)
-  return now >= (at - skew) * 1000 and now < (at + 1 + skew) * 1000
 end
 
 -- The store is asked for evictions at most every 10 ms: that costs as much as ten
@@ -69,6 +58,17 @@ if not lost and now > seen + 10 then
     lost = 'eviction' -- or somebody reset the count
   else
     seen = now
-    save()
+    write(since, coverLeeway, coverSkew, seen, evicted)
   end
+end
+
+-- near says whether a node's clock, in whole seconds, is within MaxSkew of ours.
+local function near(time)
+  return now >= (time - skew) * 1000 and now < (time + 1 + skew) * 1000
+end
+
+-- begin makes the epoch begin now.
+local function begin()
+  since, seen, evicted = now, now, evictions()
+  write(since, coverLeeway, coverSkew, seen, evicted)
 end

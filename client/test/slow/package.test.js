@@ -110,9 +110,11 @@ for (const compiler of ["typescript", "typescript5"]) {
     const write = (name, text) => writeFileSync(join(work, name), text);
     write("readme.tsx", pieces(readme, "tsx")[0]);
     // What the pieces take for granted of the application.
-    const given = `/** @type {any} */ const process = {};
-/** @type {(text: string) => void} */ const show = () => {};
-const csrfToken = "", mintForService = () => ({ ticket: "" }), stored = () => "", refresh = async () => "";
+    const given = `declare const process: any, csrfToken: string;
+declare function show(text: string): void;
+declare function mintForService(): { ticket: string };
+declare function stored(): string;
+declare function refresh(): Promise<string>;
 `;
     const js = [...pieces(page, "js"), ...pieces(readme, "js"), pieces(readme, "html")[0].match(/<script type="module">(.*)<\/script>/s)[1]];
     assert.equal(js.length, 10);
@@ -120,11 +122,11 @@ const csrfToken = "", mintForService = () => ({ ticket: "" }), stored = () => ""
       if (code.includes("self.onconnect")) return; // of a worker, which has other globals
       code = code.replace('"/wsticket.js"', '"@wsticket/client"');
       if (!code.includes("import { connect }")) code = 'import { connect } from "@wsticket/client"\n' + code;
-      const access = code.includes("accessToken =") ? "" : 'const accessToken = () => "";\n';
+      const access = code.includes("accessToken =") ? "" : 'declare function accessToken(): string;\n';
       const socket = code.includes("socket =") ? "" : 'const socket = connect({ url: "/", ticketUrl: "/" });\n';
       const [, imports, rest] = /^((?:\s*import [^\n]*\n)*)(.*)$/s.exec(code);
-      write(`piece${i}.js`, imports + given + access + socket + rest.replace('document.getElementById("text").value', '/** @type {HTMLInputElement} */ (document.getElementById("text")).value')
-        .replace(/document\.getElementById\("(\w+)"\)(?!\))/g, '/** @type {HTMLElement} */ (document.getElementById("$1"))'));
+      write(`piece${i}.ts`, imports + given + access + socket + rest.replace(/document\.getElementById\("text"\)\.value/, '(document.getElementById("text") as HTMLInputElement).value')
+        .replace(/document\.getElementById\("(\w+)"\)(?! as)/g, "$&!"));
     });
     write("types.ts", `
 import { connect, type ConnectOptions, type EndEvent, type GetTicket, type MintedTicket, type TicketSocket } from "@wsticket/client";
@@ -165,7 +167,7 @@ socket.readyState = 1;
 hook.status === "closing";
 `);
     write("tsconfig.json", JSON.stringify({ compilerOptions: {
-      strict: true, noEmit: true, allowJs: true, checkJs: true, module: "nodenext", moduleResolution: "nodenext", target: "es2022", lib: ["es2022", "dom", "dom.iterable"], jsx: "react-jsx", types: [], skipLibCheck: false, exactOptionalPropertyTypes: true, noUncheckedIndexedAccess: true,
+      strict: true, noEmit: true, module: "nodenext", moduleResolution: "nodenext", target: "es2022", lib: ["es2022", "dom", "dom.iterable"], jsx: "react-jsx", types: [], skipLibCheck: false, exactOptionalPropertyTypes: true, noUncheckedIndexedAccess: true,
     }, include: ["*"] }));
     const { status, stdout } = spawnSync(process.execPath, [join(tsc, "bin", "tsc"), "-p", work], { encoding: "utf8", cwd: work });
     assert.equal(status, 0, stdout);
@@ -221,24 +223,31 @@ render("one")
     const gateway = await Gateway.start({ files: site });
     const launched = await puppeteer.launch({ browser, executablePath, args: browser === "chrome" ? ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"] : [], headless: true });
     t.after(() => launched.close());
-    const tab = await launched.newPage();
     const faults = [];
-    tab.on("pageerror", (error) => faults.push(String(error)));
+    let tab;
+    // Each page in a tab of its own: Chromium keeps the sockets of a page that one can go back to.
+    const visit = async (path) => {
+      const before = tab;
+      tab = await launched.newPage();
+      await before?.close();
+      tab.on("pageerror", (error) => faults.push(String(error)));
+      await tab.goto(gateway.url + path);
+    };
 
-    await tab.goto(gateway.url + "/readme.html");
+    await visit("/readme.html");
     await tab.waitForFunction('document.getElementById("state").textContent === "connected"');
     await tab.type("#text", "from the page");
     await tab.keyboard.press("Enter");
     await tab.waitForFunction('document.getElementById("log").textContent === "from the page"');
 
-    await tab.goto(gateway.url + "/installed.html");
+    await visit("/installed.html");
     await tab.waitForFunction("window.socket?.readyState === 1");
     await tab.evaluate(() => window.socket.send("installed"));
     await tab.waitForFunction('window.heard === "installed"');
 
     for (const version of ["", "18"]) {
       const before = (await gateway.stats()).mints;
-      await tab.goto(`${gateway.url}/react${version}.html`);
+      await visit(`/react${version}.html`);
       await tab.waitForFunction('document.querySelector("button")?.disabled === false');
       await tab.click("button");
       await tab.waitForFunction('document.querySelector("li")?.textContent === "hello"');

@@ -93,3 +93,183 @@ function run(program, args, cwd) {
     });
   });
 }
+
+/** The pieces of a page in one language. */
+const pieces = (text, language) => [...text.matchAll(new RegExp("^```" + language + "\\n(.*?)^```", "gms"))].map(([, code]) => code);
+const readme = readFileSync(join(clientDir, "README.md"), "utf8");
+const page = readFileSync(join(root, "docs", "client.md"), "utf8");
+
+for (const compiler of ["typescript", "typescript5"]) {
+  test(`${compiler}: tsc --noEmit --strict over the types and every example`, { skip: slow, timeout: 300_000 }, (t) => {
+    const tsc = installed(t, compiler);
+    if (!tsc) return;
+    const { dir } = project();
+    lend(dir, "ws", "react", "@types/react", "@types/react-dom", "@types/ws", "csstype", "undici-types");
+    const work = join(dir, "types-" + compiler);
+    mkdirSync(work, { recursive: true });
+    const write = (name, text) => writeFileSync(join(work, name), text);
+    write("readme.tsx", pieces(readme, "tsx")[0]);
+    // What the pieces take for granted of the application.
+    const given = `declare const process: any, csrfToken: string;
+declare function show(text: string): void;
+declare function mintForService(): { ticket: string };
+declare function stored(): string;
+declare function refresh(): Promise<string>;
+`;
+    const js = [...pieces(page, "js"), ...pieces(readme, "js"), pieces(readme, "html")[0].match(/<script type="module">(.*)<\/script>/s)[1]];
+    assert.equal(js.length, 10);
+    js.forEach((code, i) => {
+      if (code.includes("self.onconnect")) return; // of a worker, which has other globals
+      code = code.replace('"/wsticket.js"', '"@wsticket/client"');
+      if (!code.includes("import { connect }")) code = 'import { connect } from "@wsticket/client"\n' + code;
+      const access = code.includes("accessToken =") ? "" : 'declare function accessToken(): string;\n';
+      const socket = code.includes("socket =") ? "" : 'const socket = connect({ url: "/", ticketUrl: "/" });\n';
+      const [, imports, rest] = /^((?:\s*import [^\n]*\n)*)(.*)$/s.exec(code);
+      write(`piece${i}.ts`, imports + given + access + socket + rest.replace(/document\.getElementById\("text"\)\.value/, '(document.getElementById("text") as HTMLInputElement).value')
+        .replace(/document\.getElementById\("(\w+)"\)(?! as)/g, "$&!"));
+    });
+    write("types.ts", `
+import { connect, type ConnectOptions, type EndEvent, type GetTicket, type MintedTicket, type TicketSocket } from "@wsticket/client";
+import { useTicketSocket } from "@wsticket/client/react";
+import { WebSocket as NodeWebSocket } from "ws";
+
+const getTicket: GetTicket = async ({ attempt, signal }) => attempt > 1 ? fetch("/ticket", { signal }) : { ticket: "t", expires_in: 10, url: "/other" };
+const socket: TicketSocket = connect({ url: new URL("wss://a/"), getTicket, protocols: ["a"], carrier: "query", signal: new AbortController().signal, buffer: 1, WebSocket, timeout: 1, baseDelay: 1, maxDelay: 1, stableAfter: 1, giveUpAfter: Infinity });
+connect({ url: "/ws", ticketUrl: "/ticket", WebSocket: NodeWebSocket, renew: async (minted: MintedTicket, open: TicketSocket) => open.send(minted.ticket) });
+const target: EventTarget = socket;
+socket.addEventListener("close", (event: EndEvent) => { const wait: number | undefined = event.retryIn; return [wait, event.code.toFixed(), event.status, event.error]; });
+socket.addEventListener("open", (event) => event.renewed && event.attempt.toFixed());
+socket.addEventListener("message", (event) => event.data);
+socket.addEventListener("anything", (event: Event) => event.type, { once: true });
+socket.onmintfailed = (event) => event.status?.toFixed();
+socket.onclose = null;
+socket.binaryType = "arraybuffer";
+socket.send(new Uint8Array(1));
+socket.close(1000, "done");
+const hook = useTicketSocket({ url: "/ws", ticketUrl: "/ticket", enabled: false, onMessage: (event, open) => open.send(event.data) });
+if (hook.status === "open") hook.socket?.close();
+export const options: ConnectOptions = { url: "/", ticketUrl: "/" };
+export { target };
+
+// @ts-expect-error: neither ticketUrl nor getTicket
+connect({ url: "/ws" });
+// @ts-expect-error: both
+connect({ url: "/ws", ticketUrl: "/ticket", getTicket });
+// @ts-expect-error: no url
+connect({ getTicket });
+// @ts-expect-error: no such carrier
+connect({ url: "/ws", getTicket, carrier: "cookie" });
+// @ts-expect-error: a mint that gives no ticket
+connect({ url: "/ws", getTicket: async () => ({ expires_in: 10 }) });
+// @ts-expect-error: read only
+socket.readyState = 1;
+// @ts-expect-error: no such status
+hook.status === "closing";
+`);
+    write("tsconfig.json", JSON.stringify({ compilerOptions: {
+      strict: true, noEmit: true, module: "nodenext", moduleResolution: "nodenext", target: "es2022", lib: ["es2022", "dom", "dom.iterable"], jsx: "react-jsx", types: [], skipLibCheck: false, exactOptionalPropertyTypes: true, noUncheckedIndexedAccess: true,
+    }, include: ["*"] }));
+    const { status, stdout } = spawnSync(process.execPath, [join(tsc, "bin", "tsc"), "-p", work], { encoding: "utf8", cwd: work });
+    assert.equal(status, 0, stdout);
+    // And it is no empty check: a fault is found.
+    write("fault.ts", 'import { connect } from "@wsticket/client";\nconnect({ url: 1, ticketUrl: "/" });\n');
+    assert.notEqual(spawnSync(process.execPath, [join(tsc, "bin", "tsc"), "-p", work], { cwd: work }).status, 0);
+  });
+}
+
+test("JSR takes it", { skip: slow, timeout: 300_000 }, (t) => {
+  const deno = installed(t, "deno-linux-x64");
+  if (!deno) return;
+  const dir = scratch();
+  for (const name of [...JSON.parse(readFileSync(join(clientDir, "jsr.json"), "utf8")).publish.include]) copyFileSync(join(clientDir, name), join(dir, name));
+  const { status, stderr } = spawnSync(join(deno, "deno"), ["publish", "--dry-run", "--allow-dirty"], { cwd: dir, encoding: "utf8", env: { ...process.env, NO_COLOR: "1" } });
+  assert.equal(status, 0, stderr);
+  assert.match(stderr, /Dry run complete/);
+});
+
+const browsers = { chrome: ["chromium", "chromium-browser", "google-chrome"], firefox: ["firefox-esr", "firefox"] };
+
+for (const [browser, names] of Object.entries(browsers)) {
+  test(`in ${browser}: the page of the README, the installed files, and the hook under StrictMode`, { skip: slow, timeout: 300_000 }, async (t) => {
+    const executablePath = onPath(...names);
+    if (!executablePath) return void missing(t, `no ${names[0]} on PATH; get it, for instance with: apt-get install ${names[0]}`);
+    if (!installed(t, "puppeteer-core") || !installed(t, "esbuild")) return;
+    const { build } = await import("esbuild");
+    const puppeteer = (await import("puppeteer-core")).default;
+    const { dir } = project();
+    lend(dir, "react", "react-dom", "scheduler", "react18", "react-dom18", "loose-envify", "js-tokens");
+    const site = scratch();
+    // The page as it stands, whose /wsticket.js the gateway has; one with the installed files; and bundles.
+    writeFileSync(join(site, "readme.html"), pieces(readme, "html")[0]);
+    mkdirSync(join(site, "package"));
+    copyFileSync(join(dir, "node_modules", "@wsticket", "client", "index.js"), join(site, "package", "index.js"));
+    writeFileSync(join(site, "installed.html"), `<!doctype html><script type="importmap">{"imports":{"@wsticket/client":"/package/index.js"}}</script>
+<script type="module">import { connect } from "@wsticket/client"; window.socket = connect({ url: "/ws", ticketUrl: "/ticket" }); window.socket.onmessage = (e) => { window.heard = e.data; };</script>`);
+    writeFileSync(join(dir, "app.tsx"), pieces(readme, "tsx")[0] + `
+import { StrictMode } from "react"
+import { createRoot } from "react-dom/client"
+const root = createRoot(document.getElementById("root")!)
+const render = (room: string | null) => root.render(<StrictMode>{room && <Chat room={room} />}</StrictMode>)
+Object.assign(window, { render })
+render("one")
+`);
+    for (const version of ["", "18"]) {
+      await build({
+        entryPoints: [join(dir, "app.tsx")], bundle: true, format: "esm", jsx: "automatic", jsxDev: true, outfile: join(site, `react${version}.js`), define: { "process.env.NODE_ENV": '"development"' },
+        alias: version ? { react: "react18", "react-dom": "react-dom18" } : {}, logLevel: "silent",
+      });
+      writeFileSync(join(site, `react${version}.html`), `<!doctype html><div id="root"></div><script type="module" src="/react${version}.js"></script>`);
+    }
+    const gateway = await Gateway.start({ files: site });
+    const launched = await puppeteer.launch({ browser, executablePath, args: browser === "chrome" ? ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"] : [], headless: true });
+    t.after(() => launched.close());
+    const faults = [];
+    let tab;
+    // Each page in a tab of its own: Chromium keeps the sockets of a page that one can go back to.
+    const visit = async (path) => {
+      const before = tab;
+      tab = await launched.newPage();
+      await before?.close();
+      tab.on("pageerror", (error) => faults.push(String(error)));
+      await tab.goto(gateway.url + path);
+    };
+
+    await visit("/readme.html");
+    await tab.waitForFunction('document.getElementById("state").textContent === "connected"');
+    await tab.type("#text", "from the page");
+    await tab.keyboard.press("Enter");
+    await tab.waitForFunction('document.getElementById("log").textContent === "from the page"');
+
+    await visit("/installed.html");
+    await tab.waitForFunction("window.socket?.readyState === 1");
+    await tab.evaluate(() => window.socket.send("installed"));
+    await tab.waitForFunction('window.heard === "installed"');
+
+    for (const version of ["", "18"]) {
+      const before = (await gateway.stats()).mints;
+      await visit(`/react${version}.html`);
+      await tab.waitForFunction('document.querySelector("button")?.disabled === false');
+      await tab.click("button");
+      await tab.waitForFunction('document.querySelector("li")?.textContent === "hello"');
+      assert.equal((await gateway.stats()).mints - before, 1, `React ${version || 19}: one ticket under StrictMode`);
+      await tab.evaluate(() => window.render("two")); // another url, another socket
+      await until("the first socket is gone and the second is there", async (note) => {
+        const { mints, live } = note.last = await gateway.stats();
+        return mints - before === 2 && live === 1;
+      });
+      await gateway.control("end=1001");
+      await until("it came back", async () => (await gateway.stats()).mints - before === 3 && (await gateway.stats()).live === 1);
+      await tab.waitForFunction('document.querySelector("button")?.disabled === false');
+      await tab.evaluate(() => window.render(null));
+      await until("it is gone with the component", async () => (await gateway.stats()).live === 0);
+      await tab.evaluate(() => window.render("three"));
+      await tab.waitForFunction('document.querySelector("button")?.disabled === false');
+      await gateway.control("of=mint&status=401");
+      await gateway.control("end=3000");
+      await tab.waitForFunction('document.querySelector("a")?.textContent === "Log in"');
+      await gateway.control("off=mint");
+    }
+    assert.deepEqual(faults, []);
+    assert.equal(gateway.refused.replayed, undefined);
+  });
+}

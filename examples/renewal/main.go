@@ -22,6 +22,7 @@ import (
 	"github.com/gobwas/ws/wsutil"
 
 	"github.com/wsticket/wsticket"
+	"github.com/wsticket/wsticket/client"
 	"github.com/wsticket/wsticket/examples/internal/setup"
 	"github.com/wsticket/wsticket/live"
 )
@@ -51,6 +52,7 @@ func run(ctx context.Context, s *setup.Server, length time.Duration) error {
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) { w.Write(page) })
+	mux.Handle("GET /wsticket.js", client.Handler())
 	mux.HandleFunc("POST /login", users.login)
 	mux.HandleFunc("POST /logout", users.logout)
 	mux.Handle("/ticket", mint)

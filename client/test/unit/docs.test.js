@@ -7,6 +7,7 @@ import { connect } from "../../index.js";
 import { install, listen, minter, sessionTicket, settled } from "./world.js";
 
 const page = readFileSync(new URL("../../../docs/client.md", import.meta.url), "utf8");
+const embedding = readFileSync(new URL("../../../docs/embedding.md", import.meta.url), "utf8");
 const readme = readFileSync(new URL("../../README.md", import.meta.url), "utf8");
 
 /** The rows of the table that follows a line, as lists of cells. */
@@ -106,7 +107,7 @@ async function run(t, code) {
     socket: code.includes("connect(") ? undefined : connect({ url: "wss://gw.example/ws", ticketUrl: "/ticket" }),
   });
   const module = code
-    .replaceAll('"@wsticket/client"', JSON.stringify(new URL("../../index.js", import.meta.url).href))
+    .replaceAll(/"@wsticket\/client"|"\/wsticket.js"/g, JSON.stringify(new URL("../../index.js", import.meta.url).href))
     .replace('import { WebSocket } from "ws"', "const WebSocket = npmWebSocket");
   assert.ok(!/^import .* from "[^f]/m.test(module), "the piece imports what is not there:\n" + code);
   await import("data:text/javascript," + encodeURIComponent(module + "\n//" + ++imported));
@@ -117,11 +118,15 @@ async function run(t, code) {
 
 test("each piece of JavaScript in docs/client.md and the README runs", async (t) => {
   const seen = new Set();
-  for (const code of [...pieces(page), ...pieces(readme)]) {
+  for (const code of [...pieces(page), ...pieces(readme), ...pieces(embedding)]) {
     const { world, requests, shown } = await run(t, code);
     const has = (words, check) => { if (code.includes(words)) { seen.add(words); check(); } };
-    has('from "@wsticket/client"', () => assert.deepEqual(world.last.sent, ["hello"]));
-    has("show(event.data)", () => assert.equal(shown.length, 1));
+    has('.send("hello")', () => assert.deepEqual(world.last.sent, ["hello"]));
+    has("show(event.data)", () => {
+      const before = shown.length;
+      world.last.message("x");
+      assert.deepEqual(shown.slice(before), ["x"]);
+    });
     has("event.code === 4001", () => {
       const lines = listen(globalThis.socket);
       world.last.end(4001);

@@ -97,11 +97,19 @@ func (s *server) url() string  { return "redis://" + s.addr() }
 // start starts the process and waits until it answers.
 func (s *server) start(args ...string) {
 	s.tb.Helper()
-	s.launch(args...)
-	s.until("the server answers", func() bool {
-		answer, err := s.do("PING")
-		return err == nil && answer == "PONG" || err != nil && strings.HasPrefix(err.Error(), "NOAUTH")
-	})
+	// Under libfaketime a server hangs now and then before it listens, and another process
+	// may take its port for a moment: it is started anew.
+	for range 3 {
+		s.launch(args...)
+		for end := time.Now().Add(15 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+			answer, err := s.do("PING")
+			if err == nil && answer == "PONG" || err != nil && strings.HasPrefix(err.Error(), "NOAUTH") {
+				return
+			}
+		}
+		s.kill()
+	}
+	s.tb.Fatalf("the server does not answer; it says:\n%s", s.log.String())
 }
 
 func (s *server) launch(args ...string) {

@@ -94,6 +94,9 @@ func startOn(tb testing.TB, program []string, port int, args ...string) *server 
 func (s *server) addr() string { return "127.0.0.1:" + strconv.Itoa(s.port) }
 func (s *server) url() string  { return "redis://" + s.addr() }
 
+// noServer begins what a test says whose server did not start.
+const noServer = "the server does not answer"
+
 // start starts the process and waits until it answers.
 func (s *server) start(args ...string) {
 	s.tb.Helper()
@@ -109,7 +112,7 @@ func (s *server) start(args ...string) {
 		}
 		s.kill()
 	}
-	s.tb.Fatalf("the server does not answer; it says:\n%s", s.log.String())
+	s.tb.Fatalf(noServer+"; it says:\n%s", s.log.String())
 }
 
 func (s *server) launch(args ...string) {

@@ -157,8 +157,30 @@ func (s *server) signal(sig syscall.Signal) {
 	}
 }
 
-func (s *server) freeze() { s.signal(unix.SIGSTOP) }
-func (s *server) thaw()   { s.signal(unix.SIGCONT) }
+// freeze returns when the process stands still.
+func (s *server) freeze() {
+	s.signal(unix.SIGSTOP)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for end := time.Now().Add(5 * time.Second); s.cmd != nil && !stopped(s.cmd.Process.Pid) && time.Now().Before(end); {
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// stopped says whether every thread of a process has stopped.
+func stopped(pid int) bool {
+	threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+	for _, path := range threads {
+		text, err := os.ReadFile(path)
+		_, rest, ok := bytes.Cut(text, []byte(") "))
+		if err == nil && ok && !bytes.HasPrefix(rest, []byte("T")) {
+			return false
+		}
+	}
+	return true
+}
+
+func (s *server) thaw() { s.signal(unix.SIGCONT) }
 
 // kill is kill -9. It waits for the end.
 func (s *server) kill() {

@@ -69,9 +69,10 @@ var capacityKinds = []struct {
 	gateway    capacityGateway
 	resume     bool
 }{
-	{"TCP, gobwas/ws alone", 20000, capacityGateway{}, false},
-	{"the same with a ticket", 20000, capacityGateway{Ticket: true}, false},
-	{"the same with a ticket and Redis", 20000, capacityGateway{Ticket: true, Redis: "wanted"}, false},
+	{"TCP and a 101 alone", 20000, capacityGateway{}, false},
+	{"TCP, gobwas/ws alone", 20000, capacityGateway{Gobwas: true}, false},
+	{"TCP, with a ticket", 20000, capacityGateway{Ticket: true}, false},
+	{"TCP, with a ticket and Redis", 20000, capacityGateway{Ticket: true, Redis: "wanted"}, false},
 	{"TLS 1.3 resumed, with a ticket", 6000, capacityGateway{Ticket: true, TLS: "ECDSA"}, true},
 	{"TLS 1.3, ECDSA P-256, with a ticket", 6000, capacityGateway{Ticket: true, TLS: "ECDSA"}, false},
 	{"TLS 1.3, RSA 2048, with a ticket", 3000, capacityGateway{Ticket: true, TLS: "RSA"}, false},
@@ -85,7 +86,7 @@ func TestMeasureCapacity(t *testing.T) {
 	if !*measureCapacity {
 		t.Skip("measures: -measure-capacity asks for it")
 	}
-	const runs = 5
+	const runs = 9
 	s := startServer(t)
 	remember(t, s, capacityGuard(""))
 	result := capacity{Processor: processor(t), Go: runtime.Version(), Cores: runtime.NumCPU(), Redis: s.info("server", "redis_version"), Date: time.Now().Format(time.DateOnly)}
@@ -259,6 +260,7 @@ func processor(t *testing.T) string {
 
 // A capacityGateway is the process that is measured.
 type capacityGateway struct {
+	Gobwas bool // else, without a ticket, an answer that was made ahead
 	Ticket bool
 	Redis  string
 	TLS    string // ECDSA, RSA, or "" for none
@@ -274,8 +276,24 @@ func capacityMain(config string) error {
 	if err := json.Unmarshal([]byte(config), &c); err != nil {
 		return err
 	}
-	upgrade := func(conn net.Conn) error { _, err := ws.Upgrade(conn); return err }
-	if c.Ticket {
+	heads := sync.Pool{New: func() any { return new([4096]byte) }}
+	upgrade := func(conn net.Conn) error {
+		buf := heads.Get().(*[4096]byte)
+		defer heads.Put(buf)
+		for n := 0; n < 4 || string(buf[n-4:n]) != "\r\n\r\n"; {
+			m, err := conn.Read(buf[n:])
+			if err != nil {
+				return err
+			}
+			n += m
+		}
+		_, err := io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n")
+		return err
+	}
+	switch {
+	case c.Gobwas:
+		upgrade = func(conn net.Conn) error { _, err := ws.Upgrade(conn); return err }
+	case c.Ticket:
 		keys, err := wsticket.ParseKeyring([]byte(c.Keys))
 		if err != nil {
 			return err
@@ -413,13 +431,21 @@ func (c *capacity) table() string {
 	}
 	for _, r := range c.Rows {
 		if us := median(r.Store); us > 0 {
-			fmt.Fprintf(&b, "\nThe Redis process beside the third: %.1f µs a claim, so %s a second on its one thread, and for a million a second %.0f processes at %.0f%%.\n",
+			fmt.Fprintf(&b, "\nThe Redis process beside it: %.1f µs a claim, so %s a second on its one thread, and for a million a second %.0f processes at %.0f%%.\n",
 				us, thousands(1e6/us), math.Ceil(us/busy), 100*busy)
 		}
 	}
+	fmt.Fprintf(&b, "\nSo a ticket costs %.1f µs above a 101 that was made ahead, and %.1f above gobwas/ws without a ticket.\n",
+		c.us("TCP, with a ticket")-c.us("TCP and a 101 alone"), c.us("TCP, with a ticket")-c.us("TCP, gobwas/ws alone"))
 	fmt.Fprintf(&b, "\nMedians of %d runs; %s, %d cores, %s, Redis %s, %s; [raw](benchmarks/capacity.json).\n",
 		len(c.Rows[0].Gateway), c.Processor, c.Cores, c.Go, c.Redis, c.Date)
 	return b.String()
+}
+
+// us is the median of a row.
+func (c *capacity) us(name string) float64 {
+	i := slices.IndexFunc(c.Rows, func(r capacityRow) bool { return r.Name == name })
+	return median(c.Rows[i].Gateway)
 }
 
 // thousands writes a number in two or three digits: 12,300.
@@ -432,7 +458,7 @@ func thousands(x float64) string {
 	return fmt.Sprintf("%d,%03d", n/1000, n%1000)
 }
 
-// chart draws the rows as bars: the dark part is what gobwas/ws costs without a ticket.
+// chart draws the rows as bars: the dark part is what a 101 alone costs.
 func (c *capacity) chart() string {
 	const left, right, top, row, bar, width = 250, 70, 44, 30, 18, 760
 	most := 0.0
@@ -441,13 +467,13 @@ func (c *capacity) chart() string {
 	}
 	height := top + row*len(c.Rows) + 14
 	scale := (width - left - right) / most
-	base := median(c.Rows[0].Gateway)
-	ticket := median(c.Rows[1].Gateway)
+	base := c.us("TCP and a 101 alone")
+	ticket := c.us("TCP, with a ticket")
 	var b strings.Builder
 	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" font-family="sans-serif" font-size="12" role="img" aria-label="CPU time of a handshake: TLS costs most of it">`+"\n", width, height)
 	fmt.Fprintf(&b, `<rect width="%d" height="%d" fill="#fff"/>`+"\n", width, height)
 	x := float64(left)
-	for _, part := range []struct{ colour, name string }{{"#9aa5a0", "TCP and gobwas/ws"}, {"#b00", "the ticket"}, {"#46a", "TLS"}, {"#c90", "the claim at Redis"}} {
+	for _, part := range []struct{ colour, name string }{{"#9aa5a0", "TCP and a 101"}, {"#b00", "the ticket"}, {"#46a", "TLS"}, {"#c90", "the claim at Redis"}} {
 		fmt.Fprintf(&b, `<rect x="%.0f" y="14" width="12" height="12" fill="%s"/><text x="%.0f" y="24">%s</text>`+"\n", x, part.colour, x+17, part.name)
 		x += 30 + 7*float64(len(part.name))
 	}

@@ -20,14 +20,16 @@ import (
 	"github.com/wsticket/wsticket/internal/mac"
 )
 
-// A Keyring holds the keys that sign and verify tickets: a JWK Set (RFC 7517) of
-// oct keys, shared by every node that mints or verifies. It is a secret; whoever
-// holds it can mint.
+// A Keyring is the set of keys that sign and verify tickets: a JWK Set ([RFC 7517]) of
+// oct keys, shared by every node that mints or verifies. It is a secret: whoever has it
+// can mint.
 //
 // Readers see one consistent set of keys without a lock; [Keyring.Replace] swaps
 // in another one whole. A Keyring may be used by any number of Signers and
 // Verifiers at once, copies share the keys in force, and it redacts itself in
 // fmt, slog and JSON. Make one with [ParseKeyring] or [LoadKeyring].
+//
+// [RFC 7517]: https://www.rfc-editor.org/rfc/rfc7517
 type Keyring struct{ state *keyringState }
 
 type keyringState struct {

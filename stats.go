@@ -103,9 +103,9 @@ type LastRefusal struct {
 	OnlyRefusalsSince time.Time
 }
 
-// A trail remembers the last refusal, the first in the row that it ends, of all for
-// one reason, and the first since something was accepted. Only refusals write it, and
-// who accepts is not slowed down.
+// A trail remembers the last refusal, the first in the row that it ends, of all for one
+// reason, and the first since something was accepted. Only refusals write it, so
+// acceptances are not slowed down.
 type trail struct {
 	last, same, only atomic.Uint64 // marks
 	accepted         atomic.Uint64 // how many there were when only began

@@ -139,7 +139,7 @@ type Key struct {
 	Signs     bool      // false for a key that only verifies
 }
 
-// Keys describes the keys in force, the one that signs last first.
+// Keys describes the keys in force, in the order of their NotBefore, the latest first.
 func (k *Keyring) Keys() []Key {
 	set := k.state.inForce.Load()
 	list := make([]Key, len(set.keys))

@@ -28,7 +28,8 @@ func run(ctx context.Context, s *setup.Server) error {
 		Verifier:  s.Verifier,
 		Origins:   s.Origins,
 		Protocols: protocols,
-		// Who has too many connections, or whose session has ended, keeps the ticket.
+		// A user with too many connections, or whose session has ended, keeps the
+		// ticket.
 		Authorize: func(_ *http.Request, t *wsticket.Ticket) error { return s.Connections.Admit(t) },
 		OnRefuse:  func(_ *http.Request, r wsticket.Refusal) { log.Printf("refused %v: %v", r.Remote, r.Err) },
 	})

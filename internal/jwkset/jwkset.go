@@ -230,7 +230,7 @@ func signs(value []byte) (sign bool, err error) {
 	case err != nil || !text:
 		return false, errors.New("key_ops must be an array of strings: write [\"sign\",\"verify\"], [\"verify\"], or leave it out")
 	case !verify:
-		return false, errors.New("key_ops must hold \"verify\": add it, or take the key out")
+		return false, errors.New("key_ops must list \"verify\": add it, or take the key out")
 	}
 	return sign, nil
 }

@@ -34,9 +34,9 @@ type GateConfig struct {
 	// Carriers are where a ticket may stand. 0 means DefaultCarriers.
 	Carriers Carriers
 
-	// Protocols are the subprotocols that the handler behind selects from. A
-	// ticket that comes as a subprotocol is taken only where one of them is
-	// offered beside it, so with none here it never is.
+	// Protocols are the subprotocols that the handler behind selects from. A ticket
+	// that comes as a subprotocol is taken only if one of them is offered beside it. If
+	// there are none here, no such ticket is taken.
 	Protocols []string
 
 	// AnyRequest lets requests through that are no WebSocket handshakes, such as

@@ -130,7 +130,7 @@ func (k *Keyring) Returned() []string {
 	return slices.Clone(k.state.returned)
 }
 
-// A Key describes one key of a keyring. It holds no secret.
+// A Key describes one key of a keyring. It has no secret in it.
 type Key struct {
 	ID        string
 	Algorithm string    // HS256, HS384 or HS512

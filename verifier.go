@@ -27,14 +27,14 @@ type VerifierConfig struct {
 	// purpose, give [DangerouslyAllowReplay].
 	Replay ReplayGuard
 
-	// Audiences that this verifier is. A ticket must name one of them; with none
-	// here, a ticket that names any is refused.
+	// Audiences are the names of this verifier. A ticket must name one of them in aud.
+	// If there are none here, a ticket that names any audience is refused.
 	Audiences []string
 
-	// SoleAudience is what this verifier is and no other one. A ticket must name it in
-	// aud, and nothing beside it, so that no other node takes the ticket too: single use
-	// over many nodes without a store, where the minter picks the node. Give it in place
-	// of Audiences.
+	// SoleAudience is a name that this verifier has and no other one. A ticket must
+	// name it in aud, and nothing beside it, so that no other node takes the ticket
+	// too. That is single use over many nodes without a store, where the minter picks
+	// the node. Give it in place of Audiences.
 	SoleAudience string
 
 	// Issuers that are trusted. With some here, a ticket must name one of them.
@@ -78,8 +78,8 @@ func (r Request) LogValue() slog.Value { return slog.StringValue(redactedRequest
 // MarshalText redacts the request in JSON and in every other encoding of text.
 func (r Request) MarshalText() ([]byte, error) { return []byte(redactedRequest), nil }
 
-// A Verifier checks tickets. It is safe for concurrent use. It does not allocate
-// on the way; its working memory comes from a pool, which the garbage collector
+// A Verifier checks tickets. It is safe for concurrent use. It does not allocate,
+// except for its working memory: that comes from a pool, which the garbage collector
 // empties now and then.
 type Verifier struct {
 	keys           *keyringState

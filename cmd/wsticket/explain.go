@@ -104,9 +104,9 @@ func (x *explanation) line() string {
 	return visible(strings.Join(rules, "; also "))
 }
 
-// everyRule finds every rule that the ticket breaks: when one is broken, it looks on
-// with a verifier and a handshake for which it is not. That ends where nothing more
-// can be known: what is wrong before the claims could be read hides the rest.
+// everyRule finds every rule that the ticket breaks. When one is broken, it goes on
+// with a verifier and a handshake for which that rule is kept. It ends when no more can
+// be known: a fault before the claims could be read hides the rest.
 func (c *checks) everyRule(text []byte) *explanation {
 	config, request, bound, now := c.config, c.request, c.bound, c.now()
 	request.Ticket = text

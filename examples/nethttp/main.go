@@ -39,8 +39,8 @@ func run(ctx context.Context, s *setup.Server) error {
 	mux := http.NewServeMux()
 	mux.Handle("/ws", gate.Wrap(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { echo(s, w, r) })))
 	server := &http.Server{Handler: wsticket.Conceal(mux), ReadHeaderTimeout: 5 * time.Second}
-	// Connections that were upgraded are none of the server's any more: they are those
-	// of the registry, which setup.Main shuts down.
+	// Connections that were upgraded no longer belong to the server: they are those of
+	// the registry, which setup.Main shuts down.
 	stopped := make(chan error, 1)
 	context.AfterFunc(ctx, func() { stopped <- server.Shutdown(context.Background()) })
 	if err := server.Serve(s.Listener); !errors.Is(err, http.ErrServerClosed) {

@@ -120,6 +120,8 @@ func TestMutants(t *testing.T) {
 			for _, m := range mutants {
 				t.Run(m.name, func(t *testing.T) {
 					t.Parallel()
+					turns <- struct{}{}
+					defer func() { <-turns }()
 					notices(t, p, m)
 				})
 			}
@@ -129,6 +131,10 @@ func TestMutants(t *testing.T) {
 		t.Logf("%d more mutants are planted with %s=1", left, slow)
 	}
 }
+
+// turns lets two mutants be built and run at a time: each build has use for several
+// cores, and tests that wait for a deadline want a machine that is not too busy.
+var turns = make(chan struct{}, 2)
 
 // A baseline is a package whose tests must pass before anything is broken.
 type baseline struct {

@@ -512,7 +512,7 @@ func TestUpgradeSlowClients(t *testing.T) {
 		if !raceEnabled {
 			used := float64(during.HeapAlloc+during.StackInuse-before.HeapAlloc-before.StackInuse) / clients
 			t.Logf("%.0f bytes a pending handshake, its goroutine and its test connection included", used)
-			if used > 10<<10 {
+			if used > 12<<10 { // 9.4 to 10.4 KB are seen, by the processor and by chance
 				t.Errorf("%.0f bytes a pending handshake", used)
 			}
 		}

@@ -5,11 +5,11 @@ import (
 	"net/netip"
 )
 
-// pathMatches holds the path claim against the path of a request target, still
-// percent-encoded. The path is decoded once; one with a . or .. segment, an
-// empty segment other than the last, a bad escape, or an encoded /, \ or NUL
-// matches nothing, because what routes it may read it otherwise. So does one with a
-// bare \ or NUL, for the same reason, though no URL holds them.
+// pathMatches compares the path claim with the path of a request target, which is still
+// percent-encoded. The path is decoded once. It matches nothing if it has a . or ..
+// segment, an empty segment other than the last, a bad escape, or a /, \ or NUL that is
+// encoded: the program that routes the request may read such a path otherwise. The same
+// goes for a bare \ or NUL, though no URL has them.
 func pathMatches(claim, raw []byte) bool {
 	below := bytes.HasSuffix(claim, []byte("/*"))
 	if below {
@@ -81,8 +81,8 @@ func percentByte(b []byte) (c byte, ok bool) {
 	return c, true
 }
 
-// addrMatches holds the ip claim against the peer's address. An unknown address
-// matches nothing.
+// addrMatches compares the ip claim with the peer's address. An unknown address matches
+// nothing.
 func addrMatches(claim netip.Prefix, addr netip.Addr) bool {
 	return claim.Contains(judged(addr))
 }
@@ -90,7 +90,7 @@ func addrMatches(claim netip.Prefix, addr netip.Addr) bool {
 // judged is an address as it is compared.
 func judged(addr netip.Addr) netip.Addr { return addr.Unmap().WithZone("") }
 
-// listed says whether list, separated by spaces, holds word.
+// listed says whether word stands in list, whose words are separated by spaces.
 func listed(list []byte, word string) bool {
 	for len(list) > 0 {
 		item := list

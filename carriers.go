@@ -17,25 +17,25 @@ const (
 	// stands: a ticket has no character that needs escaping.
 	CarrierQuery = Carriers(carrier.Query)
 
-	// CarrierSubprotocol is an offered subprotocol "ticket.<ticket>". A client
-	// that uses it must offer a subprotocol of the application too, and that gets
-	// selected; else the handshake fails before anything is spent, as a browser
-	// would fail it after. Where the configuration names no Protocols, none gets
-	// in this way.
+	// CarrierSubprotocol is an offered subprotocol "ticket.<ticket>". A client that
+	// uses it must offer a subprotocol of the application too, which is then selected.
+	// Otherwise the handshake is refused before the ticket is spent, because a browser
+	// would refuse the answer. If the configuration names no Protocols, no ticket is
+	// accepted this way.
 	CarrierSubprotocol = Carriers(carrier.Subprotocol)
 
-	// CarrierBearer is "Authorization: Bearer <ticket>" ([RFC 6750 section 2.1]),
-	// for clients that are no browsers.
+	// CarrierBearer is "Authorization: Bearer <ticket>" ([RFC 6750 section 2.1]), for
+	// clients that are not browsers.
 	//
 	// [RFC 6750 section 2.1]: https://www.rfc-editor.org/rfc/rfc6750#section-2.1
 	CarrierBearer = Carriers(carrier.Bearer)
 
-	// CarrierCookie is the cookie "__Host-ws-ticket". Browsers send cookies
-	// whatever page asks, so a ticket that came by it needs an Origin that the
-	// configuration lists, else ErrOrigin.
+	// CarrierCookie is the cookie "__Host-ws-ticket". Browsers send cookies whatever
+	// page asks, so a ticket that came by it needs an Origin that the configuration
+	// lists. Otherwise it is refused as ErrOrigin.
 	CarrierCookie = Carriers(carrier.Cookie)
 
-	// DefaultCarriers are those that are on where none are named.
+	// DefaultCarriers are those that are on if none are named.
 	DefaultCarriers = CarrierQuery | CarrierSubprotocol
 )
 

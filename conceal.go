@@ -18,16 +18,17 @@ import (
 
 // Conceal returns a handler that takes tickets out of a request before next sees it:
 // out of URL and RequestURI, subprotocols, Authorization and cookies. A [Gate] within
-// next finds them all the same, in the request's context, and comes to the verdict
-// that it would have come to without. So whatever logs or traces requests, wherever
-// it stands within Conceal, has no ticket to write down. Put it outermost:
+// next still finds them, in the request's context, and comes to the same verdict as
+// without Conceal. So whatever logs or traces requests, wherever it stands within
+// Conceal, has no ticket to write down. Put it outermost:
 //
 //	server.Handler = wsticket.Conceal(otelhttp.NewHandler(logged(mux), "server"))
 //
-// What it takes is everything under the names of the carriers, spelled in any way, that
-// is long enough to be a ticket; of the tokens after Bearer those that say that they
-// are one. A "ticket" parameter that a bug tracker uses stays. Each handler within gets
-// a shallow copy of the request, and no copy is made where there is nothing to take.
+// It takes what stands under the name of a carrier, however the name is spelled, and is
+// long enough to be a ticket. Of the tokens after Bearer it takes those whose header
+// says that they are tickets. A short "ticket" parameter, such as a bug tracker uses,
+// stays. Each handler within gets a shallow copy of the request, and no copy is made
+// where there is nothing to take.
 func Conceal(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		next.ServeHTTP(w, conceal(r))

@@ -20,7 +20,7 @@
 //  3. Memory is bounded and set in advance. Load beyond twice the peak that was
 //     sized for raises false refusals by a published table, never an acceptance.
 //  4. Strangers cannot fill, evict or burn anything: nothing is recorded before
-//     the MAC and everything else holds.
+//     the MAC, and all else about the ticket, was found right.
 //  5. Any JOSE library can mint a ticket, and a node needs only the keyring file.
 //  6. Keys, keyrings, tickets and handshakes redact themselves in fmt, slog and
 //     JSON. The signed string is a credential and prints as one; [RedactURL] takes

@@ -113,7 +113,7 @@ func TestDocsKeyringExample(t *testing.T) {
 	mustKeyring(t, jwks)
 }
 
-// TestDocsRefusals holds the table of docs/ticket-format.md against the codes.
+// TestDocsRefusals compares the table of docs/ticket-format.md with the codes.
 func TestDocsRefusals(t *testing.T) {
 	page := readDoc(t, "docs/ticket-format.md")
 	_, section, _ := strings.Cut(page, "\n## Refusals\n")
@@ -193,7 +193,7 @@ func readDoc(t *testing.T, path string) string {
 	return string(content)
 }
 
-// TestDocsTroubleshooting holds the tables of docs/troubleshooting.md against the
+// TestDocsTroubleshooting compares the tables of docs/troubleshooting.md with the
 // reasons that there are: every code has its rows, and what a row quotes is said by a
 // refusal of that code. TestTroubleshooting in interop makes the lines of the log.
 func TestDocsTroubleshooting(t *testing.T) {

@@ -2,10 +2,10 @@ package wsticket
 
 import "errors"
 
-// Error is a refusal: one value for each code of the ticket format. The values
-// are the sentinel errors of this package, the labels of its metrics and the
-// words of its command line, all at once. They are comparable and turning one
-// into an error does not allocate.
+// Error is a refusal: one value for each code of the ticket format. The values are the
+// sentinel errors of this package, the labels of its metrics and the words of its
+// command line, all at once. They are comparable. To turn one into an error does not
+// allocate.
 //
 // Compare with errors.Is, or ask [CodeOf]: most refusals come wrapped, with the rule
 // that was broken ("wsticket: malformed: jti is missing", see [ReasonOf]) or with
@@ -25,18 +25,18 @@ const (
 	ErrAmbiguous               // more than one ticket, or one under a name that only decodes to ours
 	ErrMalformed               // not a ticket: shape, base64, header or claims syntax
 	ErrUnknownKey              // no such kid, or its key has expired
-	ErrBadSignature            // the MAC does not hold
+	ErrBadSignature            // the MAC is wrong
 	ErrExpired                 // exp or session_exp has passed
 	ErrNotYetValid             // iat or nbf lies ahead
 	ErrTTLTooLong              // exp - iat is above the verifier's maximum
 	ErrIssuedBeforeStart       // may have been used before this single-use cache began
 	ErrReplayed                // used before
-	ErrAudience                // aud does not hold
-	ErrIssuer                  // iss does not hold
+	ErrAudience                // aud names none of the verifier's audiences
+	ErrIssuer                  // iss is none of the verifier's issuers
 	ErrScope                   // a required scope is not listed
-	ErrOrigin                  // the origin policy or the origin claim does not hold
-	ErrPath                    // the path claim does not hold
-	ErrIP                      // the ip claim does not hold
+	ErrOrigin                  // the Origin is not allowed, or not the one the ticket is bound to
+	ErrPath                    // the request path is not one the ticket is bound to
+	ErrIP                      // the peer's address is not one the ticket is bound to
 	ErrUnauthorized            // the application's own authorization said no
 	ErrReplayUnavailable       // the single-use guard cannot answer
 	ErrOverloaded              // too many handshakes in progress
@@ -67,7 +67,7 @@ var refusals = [errEnd]struct {
 	ErrAmbiguous:         {"ambiguous", "more than one ticket in the request, or one under a name that only decodes to ours", 400, ClassBadRequest},
 	ErrMalformed:         {"malformed", "not a ticket: shape, base64, header or claims syntax", 401, ClassInvalidTicket},
 	ErrUnknownKey:        {"unknown_key", "no such kid in the keyring, or its key has expired", 401, ClassInvalidTicket},
-	ErrBadSignature:      {"bad_signature", "the MAC does not hold", 401, ClassInvalidTicket},
+	ErrBadSignature:      {"bad_signature", "the MAC is wrong", 401, ClassInvalidTicket},
 	ErrExpired:           {"expired", "the ticket or its session has expired", 401, ClassInvalidTicket},
 	ErrNotYetValid:       {"not_yet_valid", "iat or nbf lies ahead of this clock by more than the leeway", 401, ClassInvalidTicket},
 	ErrTTLTooLong:        {"ttl_too_long", "exp - iat is above the maximum TTL", 401, ClassInvalidTicket},

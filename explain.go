@@ -15,9 +15,9 @@ import (
 	"github.com/wsticket/wsticket/internal/quote"
 )
 
-// Explain does what [Verifier.Peek] does, and its error says more: the values that
-// were compared, where the MAC of the ticket holds. It allocates, and the error owns
-// what it says. It is for tools, for support and for a log of one's own; a
+// Explain does what [Verifier.Peek] does, and its error says more: if the MAC of the
+// ticket is right, it shows the values that were compared. It allocates, and the error
+// owns what it says. It is for tools, for support and for a log of one's own; a
 // [Refusal] says the same.
 //
 // Values are escaped and cut at 64 bytes, and none has a piece of the ticket in it.
@@ -100,7 +100,7 @@ func (d *details) append(dst []byte) []byte {
 	w := words{dst: append(dst, reason...), ticket: ticket}
 	set := &d.ticket.set
 	switch d.err {
-	// Step 0.
+	// Check 0.
 	case errOtherHost:
 		w.quoted("Origin", d.request.Origin)
 		w.quoted("Host", d.host)
@@ -137,7 +137,7 @@ func (d *details) append(dst []byte) []byte {
 	case headErrors[head.TooManyFields]:
 		w.printf("limit %d lines", d.maxHeaders)
 
-	// Steps 1 to 3: nothing of the text itself.
+	// Checks 1 to 3: nothing of the text itself.
 	case errTooLong:
 		w.printf("%d bytes, MaxLen %d", len(ticket), d.verifier.maxLen)
 	case errDots:
@@ -157,7 +157,7 @@ func (d *details) append(dst []byte) []byte {
 			}
 		}
 
-	// Step 5.
+	// Check 5.
 	case errBackwards:
 		w.printf("iat %d, exp %d", set.IssuedAt, set.Expires)
 	case errTTL:
@@ -171,7 +171,7 @@ func (d *details) append(dst []byte) []byte {
 	case errSessionOver:
 		w.printf("session_exp %d, now %d", set.SessionExpires, d.now)
 
-	// Step 6.
+	// Check 6.
 	case errOtherAudience, errNotSoleAudience, errAnyAudience, errNoAudience:
 		var audiences []string
 		for a := range d.ticket.Audiences() {
@@ -190,7 +190,7 @@ func (d *details) append(dst []byte) []byte {
 		w.claim("scope", d.ticket.Scope())
 		w.list("want", d.verifier.scopes)
 
-	// Step 7.
+	// Check 7.
 	case errOtherOrigin, errNoOrigin:
 		w.claim("Origin", d.request.Origin)
 		w.quoted("claim", d.ticket.Origin())
@@ -202,7 +202,7 @@ func (d *details) append(dst []byte) []byte {
 	case errNoAddr:
 		w.printf("claim %v", set.IP)
 
-	// Step 9.
+	// Check 9.
 	case ErrIssuedBeforeStart:
 		if cache, ok := d.verifier.replay.(*ReplayCache); ok {
 			w.printf("iat %d, taken from %d on", set.IssuedAt, cache.notAfter+1)

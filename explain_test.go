@@ -40,7 +40,7 @@ func explainedCases() []explained {
 	return []explained{
 		{name: "no ticket", alter: func(r *Request) { r.Ticket = nil }, code: ErrMissing, brief: "no ticket in the request"},
 
-		// Step 1.
+		// Check 1.
 		{name: "too long", config: func(c *VerifierConfig) { c.MaxLen = 20 }, ticket: good, code: ErrMalformed,
 			brief: "the ticket is longer than the verifier's MaxLen", full: fmt.Sprintf(": %d bytes, MaxLen 20", len(good))},
 		{name: "no dots", ticket: "x", code: ErrMalformed, brief: "the ticket does not have two dots", full: ": it has 0"},
@@ -74,15 +74,15 @@ func explainedCases() []explained {
 		{name: "typ is a number", ticket: withHeader(`{"alg":"HS256","kid":"k1","typ":7}`), code: ErrMalformed, brief: "typ is not a string", full: " (7)"},
 		{name: "header is no JSON", ticket: withHeader(`{"alg":"HS256",}`), code: ErrMalformed, brief: "the header is not valid JSON"},
 
-		// Step 2 and 3.
+		// Checks 2 and 3.
 		{name: "unknown key", ticket: withHeader(`{"alg":"HS256","kid":"k7","typ":"ws-ticket+jwt"}`), code: ErrUnknownKey,
 			brief: "the keyring has no key of that kid", full: `: it has "k1"`},
 		{name: "expired key", config: expiredKey, ticket: good, code: ErrUnknownKey, brief: "the key that kid names has expired", full: `: key "k1", exp 1795219200, now 1795219200`},
 		{name: "alg of another key", ticket: withMAC(`{"alg":"HS512","kid":"k1","typ":"ws-ticket+jwt"}`, 86), code: ErrMalformed,
 			brief: "alg is not that of the key that kid names", full: `: key "k1", alg HS256`},
-		{name: "another secret", ticket: tampered(good), code: ErrBadSignature, brief: "the MAC does not hold", full: `: key "k1"`},
+		{name: "another secret", ticket: tampered(good), code: ErrBadSignature, brief: "the MAC is wrong", full: `: key "k1"`},
 
-		// Step 4. The kinds are in internal/claims.
+		// Check 4. The kinds are in internal/claims.
 		{name: "time.time()", ticket: string(forge(testHeader, `{"jti":"n","iat":1795219200.53,"exp":1795219210.53}`)), code: ErrMalformed,
 			brief: "iat is not an integer of seconds", full: " (1795219200.53)"},
 		{name: "no jti", ticket: string(forge(testHeader, `{"iat":1795219200,"exp":1795219210}`)), code: ErrMalformed, brief: "jti is missing"},
@@ -91,7 +91,7 @@ func explainedCases() []explained {
 		{name: "hostile value", ticket: signed(`,"path":"\u001b[2J` + "\u202e\u2028" + strings.Repeat("x", 99) + `"`), code: ErrMalformed,
 			brief: "path does not begin with /", full: ` ("\u001b[2J\u202e\u2028` + strings.Repeat("x", 42) + `…)`},
 
-		// Step 5.
+		// Check 5.
 		{name: "exp before iat", ticket: string(forge(testHeader, `{"jti":"n","iat":1795219200,"exp":1795219200}`)), code: ErrMalformed,
 			brief: "exp is not after iat", full: ": iat 1795219200, exp 1795219200"},
 		{name: "an hour", ticket: string(forge(testHeader, `{"jti":"n","iat":1795219200,"exp":1795222800}`)), code: ErrTTLTooLong,
@@ -103,7 +103,7 @@ func explainedCases() []explained {
 		{name: "expired", ticket: good, at: 12 * time.Second, code: ErrExpired, brief: "exp has passed", full: ": exp 1795219210, now 1795219212, leeway 2 s"},
 		{name: "session over", ticket: signed(`,"session_exp":1795219200`), code: ErrExpired, brief: "session_exp has passed", full: ": session_exp 1795219200, now 1795219200"},
 
-		// Step 6.
+		// Check 6.
 		{name: "aud for nobody", ticket: signed(`,"aud":"chat"`), code: ErrAudience, brief: "aud is given, and the verifier has no Audiences", full: `: aud "chat"`},
 		{name: "no aud", config: func(c *VerifierConfig) { c.Audiences = []string{"game"} }, ticket: good, code: ErrAudience,
 			brief: "aud is missing, and the verifier wants one", full: `: want "game"`},
@@ -118,7 +118,7 @@ func explainedCases() []explained {
 		{name: "other scope", config: func(c *VerifierConfig) { c.RequireScopes = []string{"read", "chat"} }, ticket: signed(`,"scope":"read write"`), code: ErrScope,
 			brief: "scope does not list all of the verifier's RequireScopes", full: `: scope "read write", want "read" "chat"`},
 
-		// Step 7.
+		// Check 7.
 		{name: "other origin", ticket: signed(`,"origin":"https://app.example"`), code: ErrOrigin,
 			alter: func(r *Request) { r.Origin = []byte("https://app.example:8443") },
 			brief: "the Origin is not the one that the ticket is bound to", full: `: Origin "https://app.example:8443", claim "https://app.example"`},

@@ -34,9 +34,9 @@ type GateConfig struct {
 	// Carriers are where a ticket may stand. 0 means DefaultCarriers.
 	Carriers Carriers
 
-	// Protocols are the subprotocols that the handler behind selects from. A
-	// ticket that comes as a subprotocol is taken only where one of them is
-	// offered beside it, so with none here it never is.
+	// Protocols are the subprotocols that the handler behind selects from. A ticket
+	// that comes as a subprotocol is taken only if one of them is offered beside it. If
+	// there are none here, no such ticket is taken.
 	Protocols []string
 
 	// AnyRequest lets requests through that are no WebSocket handshakes, such as
@@ -47,14 +47,13 @@ type GateConfig struct {
 	// [RFC 9110 section 7.8]: https://www.rfc-editor.org/rfc/rfc9110#section-7.8
 	AnyRequest bool
 
-	// PeerAddr supplies the address that a ticket's ip is compared with, where it is
-	// not the address of the connection, as behind a proxy that is trusted. nil means
-	// Request.RemoteAddr, with a port or without.
+	// PeerAddr supplies the address that a ticket's ip is compared with. nil means
+	// Request.RemoteAddr, with a port or without, which is wrong behind a proxy.
 	PeerAddr func(*http.Request) netip.Addr
 
-	// Authorize may say no to a ticket that is valid, before it is spent. A refusal
-	// code is passed on. Any other error becomes ErrUnauthorized. It sees the request
-	// without the ticket, which it gets beside it. Timeout does not interrupt
+	// Authorize may refuse a valid ticket, before it is spent. An error with a refusal
+	// code is passed on. Any other error becomes ErrUnauthorized. The request that it
+	// gets is without the ticket, which it gets beside it. Timeout does not interrupt
 	// Authorize. If it returns after the Timeout, the request is refused and the ticket
 	// stays unspent.
 	Authorize func(*http.Request, *Ticket) error
@@ -63,23 +62,24 @@ type GateConfig struct {
 	// still stands in its URL, see [RedactURL].
 	OnRefuse func(*http.Request, Refusal)
 
-	// OnError is told of a fault in the program around the Gate, which is answered
-	// 500: the connection cannot be taken over, because of a middleware before the
-	// Gate. The error names its type and the cure. The request is as it came. nil
-	// means slog.Default, once a minute at most.
+	// OnError is told that the connection cannot be taken over, because of a middleware
+	// before the Gate. The request is answered 500. The error names the type that is in
+	// the way and the cure. The request that OnError gets is as it came. nil means
+	// slog.Default, once a minute at most.
 	OnError func(*http.Request, error)
 
-	// Timeout bounds the check of a request from the call of the Gate on. A guard that
-	// waits for somebody gets a context that ends a little earlier, so that the answer
-	// is in time. 0 means 5 s. Reading the request and writing the answer are bound by
-	// the http.Server.
+	// Timeout limits the check of a request, from the call of the Gate on. A guard that
+	// waits for a store gets a context that ends a little earlier, so that the answer
+	// is in time. 0 means 5 s. How long the request may be read and the answer written,
+	// the http.Server decides.
 	Timeout time.Duration
 }
 
-// A Gate lets requests of net/http through that bring a ticket. It has the same
-// verdict as an [Upgrader] for every handshake that both can read, and it is safe
-// for concurrent use. It makes one Ticket, of 3 KB, for each request that it judges
-// and never uses it again, since a hijacked connection outlives its handler.
+// A Gate lets requests of net/http through that bring a ticket. It comes to the same
+// verdict as an [Upgrader] about every handshake that both can read. It is safe for
+// concurrent use. It makes one Ticket, of 3 KB, for each request that it judges, and
+// does not use it again for another request, since a hijacked connection outlives its
+// handler.
 type Gate struct {
 	config   GateConfig
 	policy   policy
@@ -112,16 +112,15 @@ func (g *Gate) Stats() Stats { return g.counters.Stats() }
 // does not count them.
 func (g *Gate) Broken() uint64 { return g.broken.Load() }
 
-// Wrap returns a handler that checks and spends the ticket of a request and then
-// calls next with a copy of the request in which the ticket is gone from URL,
-// RequestURI, subprotocols, Authorization and cookies, and is found by
-// [TicketFrom] instead. A refusal is answered with its class as a problem
-// ([RFC 9457]), and next is not called.
+// Wrap returns a handler that checks and spends the ticket of a request and then calls
+// next. next gets a copy of the request. The ticket is gone from its URL, RequestURI,
+// subprotocols, Authorization and cookies; [TicketFrom] returns it. A refusal is
+// answered with its class as a problem ([RFC 9457]), and next is not called.
 //
 // A handshake needs a ResponseWriter that can be hijacked as http.ResponseController
-// does it. Where it cannot be, because of a middleware before the Gate or because it
-// is an httptest.ResponseRecorder, a handshake with a good ticket is answered 500, and
-// the ticket is not spent; see GateConfig.OnError.
+// does it. A middleware before the Gate may prevent that, and an
+// httptest.ResponseRecorder cannot be hijacked. Then a handshake with a good ticket is
+// answered 500, and the ticket is not spent; see GateConfig.OnError.
 //
 // [RFC 9457]: https://www.rfc-editor.org/rfc/rfc9457
 func (g *Gate) Wrap(next http.Handler) http.Handler {
@@ -193,7 +192,7 @@ func (g *Gate) judge(w http.ResponseWriter, r *http.Request, d *details) (*http.
 	if end, ok := r.Context().Deadline(); ok && end.Before(deadline) {
 		deadline = end
 	}
-	if err := g.handshake(r); err != nil { // step 4
+	if err := g.handshake(r); err != nil { // step 4: handshake
 		return nil, err
 	}
 	f := g.policy.finder()
@@ -204,7 +203,7 @@ func (g *Gate) judge(w http.ResponseWriter, r *http.Request, d *details) (*http.
 	if o := r.Header["Origin"]; len(o) > 0 {
 		request.Origin = append([]byte{}, o[0]...)
 	}
-	if err := g.policy.admit(&f, request.Origin, []byte(r.Host)); err != nil { // steps 4 to 8
+	if err := g.policy.admit(&f, request.Origin, []byte(r.Host)); err != nil { // the end of step 4, to step 8
 		return nil, err
 	}
 	if g.config.PeerAddr != nil {
@@ -214,33 +213,34 @@ func (g *Gate) judge(w http.ResponseWriter, r *http.Request, d *details) (*http.
 	}
 	v, now := g.config.Verifier, time.Now()
 	d.now = now.Unix()
-	if err := v.judge(d.now, request, t); err != nil { // steps 9 and 10
+	if err := v.judge(d.now, request, t); err != nil { // step 9: ticket; step 10: bindings
 		return nil, err
 	}
-	if err := agreed(t, p.path); err != nil { // step 10 too
+	if err := agreed(t, p.path); err != nil { // step 10: bindings
 		return nil, err
 	}
-	// Only who has a good ticket is told that the gateway is broken.
+	// The Hijacker comes after the ticket, so that no stranger learns that the gateway
+	// is broken.
 	if w != nil && (!g.config.AnyRequest || asksForWebSocket(r)) {
 		if fault := hijackable(w); fault != nil {
 			return nil, fault
 		}
 	}
 	clean := p.without(r, &f)
-	if g.config.Authorize != nil { // step 11
+	if g.config.Authorize != nil { // step 11: authorization
 		if err := g.config.Authorize(clean, t); err != nil {
 			return nil, unauthorized(err)
 		}
 		now = time.Now()
 		d.now = now.Unix()
 	}
-	switch { // step 12: nothing is spent on a client that gets no 101
+	switch { // step 12: still in time. Nothing is spent on a client that gets no 101
 	case r.Context().Err() != nil:
 		return nil, errLeft
 	case now.After(deadline):
 		return nil, ErrTimeout
 	}
-	if g.config.Authorize != nil { // step 12 too: it may have taken its time
+	if g.config.Authorize != nil { // step 12: still in time. It may have taken long
 		if err := v.admit(now.Unix(), t); err != nil {
 			return nil, err
 		}
@@ -251,7 +251,7 @@ func (g *Gate) judge(w http.ResponseWriter, r *http.Request, d *details) (*http.
 		ctx, cancel = context.WithDeadline(ctx, guardEnd(now, deadline))
 		defer cancel()
 	}
-	if err := v.spend(ctx, now.Unix(), t); err != nil { // step 13
+	if err := v.spend(ctx, now.Unix(), t); err != nil { // step 13: single use
 		return nil, err
 	}
 	return clean, nil
@@ -299,7 +299,7 @@ func asksForWebSocket(r *http.Request) bool {
 	return slices.ContainsFunc(r.Header["Upgrade"], head.NamesWebSocket[string])
 }
 
-// handshake finds fault with a request as package head does with bytes. What
+// handshake says what is wrong with a request, as package head does with bytes. What
 // net/http has refused or taken away by then cannot be judged here.
 func (g *Gate) handshake(r *http.Request) error {
 	if fault := g.fault(r); fault != head.NoFault {

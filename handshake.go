@@ -24,8 +24,8 @@ import (
 // The ticket has been taken out of the head: neither Query nor any header shows
 // it any more. A Handshake redacts itself in fmt, slog and JSON.
 type Handshake struct {
-	// Handshake holds the selected subprotocol in Protocol. An Upgrader never
-	// negotiates extensions, so Extensions is nil.
+	// Handshake has the selected subprotocol in Protocol. An Upgrader never negotiates
+	// extensions, so Extensions is nil.
 	ws.Handshake
 
 	// Ticket is the one that was verified.
@@ -78,8 +78,8 @@ func (h *Handshake) Headers() iter.Seq2[[]byte, []byte] {
 	}
 }
 
-// Early is what came right behind the head, where UpgraderConfig.AllowEarly lets
-// that pass. It belongs before whatever is read from the connection.
+// Early is what came right behind the head, if UpgraderConfig.AllowEarly is set. Use it
+// before what you read from the connection.
 func (h *Handshake) Early() []byte {
 	if h.n <= h.head.End {
 		return nil

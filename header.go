@@ -39,7 +39,7 @@ func (s *keyset) readHeader(now int64, w *verification, encoded []byte, tagLen i
 	case tagLen != h.Alg.Size():
 		return spelling{}, errMACLength
 	}
-	// Step 2 of the order of checks: the key, then its alg.
+	// Check 2: the key; its alg is the header's.
 	k := s.byID[string(h.KeyID)]
 	switch {
 	case k == nil:

@@ -21,10 +21,10 @@ type HooksConfig struct {
 	// Verifier checks and spends the tickets. Required.
 	Verifier *Verifier
 
-	// Upgrader is the one that there is already. Its callbacks are called as
-	// before, and see the ticket in what they are given. OnBeforeUpgrade runs once
-	// the ticket is known to be valid and before it is spent, and may say no. Protocol
-	// and ProtocolCustom must be nil: use Protocols.
+	// Upgrader is the one that you have already. Its callbacks are called as before,
+	// and see the ticket in what they are given. OnBeforeUpgrade runs when the ticket
+	// is known to be valid and before it is spent; it may refuse. Protocol and
+	// ProtocolCustom must be nil: use Protocols.
 	Upgrader ws.Upgrader
 
 	// Origins, AllowOrigin, Carriers, Protocols and OnRefuse are as in UpgraderConfig.
@@ -45,15 +45,15 @@ type HooksConfig struct {
 	Timeout time.Duration
 }
 
-// Hooks attach a Verifier to a ws.Upgrader of gobwas/ws, for a gateway that has
-// one. They are safe for concurrent use.
+// Hooks attach a Verifier to a ws.Upgrader of gobwas/ws, for a gateway that uses one
+// already. They are safe for concurrent use.
 //
-// The parser is then gobwas's. It lets through much that an [Upgrader] refuses, has
-// no limits on size and time, and allocates once a handshake. The caller sets the
-// deadline of the connection. Refusals have the status, the headers and the body of an
-// Upgrader's, but say text/plain. A fault in the head is answered before the rest of
-// the head is read, and nothing is read after, so a reset may overtake the answer. A
-// refusal of the ticket is answered after the whole head.
+// The parser is then gobwas's. It takes much that an [Upgrader] refuses, has no limits
+// on size and time, and allocates once for each handshake. The caller sets the deadline
+// of the connection. Refusals have the status, the headers and the body of an
+// Upgrader's, but say text/plain. gobwas answers a fault in the head before it has read
+// the rest of the head, and reads nothing after, so a reset may overtake the answer. A
+// refusal of the ticket is answered after the whole head was read.
 type Hooks struct {
 	config   HooksConfig
 	policy   policy
@@ -90,10 +90,10 @@ func NewHooks(config HooksConfig) (*Hooks, error) {
 // which code.
 func (h *Hooks) Stats() Stats { return h.counters.Stats() }
 
-// Upgrade has the ws.Upgrader upgrade conn, with a ticket. t then holds it; after
-// any error it is empty. A refusal has a code, see [CodeOf]; errors of gobwas and
-// of the connection are as they are. Upgrade never closes conn. ctx is handed to a
-// guard that may wait, with the time that is left.
+// Upgrade has the ws.Upgrader upgrade conn, if the handshake brings a ticket. The
+// ticket is then in t; after any error t is empty. A refusal has a code, see [CodeOf];
+// errors of gobwas and of the connection are passed on unchanged. Upgrade never closes
+// conn. A guard that may wait gets ctx with the time that is left.
 func (h *Hooks) Upgrade(ctx context.Context, conn net.Conn, t *Ticket) (hs ws.Handshake, err error) {
 	s := h.sessions.Get().(*hooksSession)
 	t.reset()
@@ -172,8 +172,8 @@ func (s *hooksSession) keep(b []byte) span {
 
 func (s *hooksSession) of(at span) []byte { return s.buf[at.start:at.end:at.end] }
 
-// reset clears what a session held. A buffer that one client made large is not
-// kept for the others.
+// reset clears the session. A buffer that one client made large is not kept for the
+// others.
 func (s *hooksSession) reset() {
 	clear(s.buf)
 	if cap(s.buf) > defaultHeadBytes {
@@ -245,8 +245,8 @@ func (s *hooksSession) onHeader(name, value []byte) error {
 	return nil
 }
 
-// onProtocol keeps every offer and selects nothing yet: gobwas would show no
-// further line once one was selected.
+// onProtocol keeps every offer and selects nothing yet: once something is selected,
+// gobwas shows no further line.
 func (s *hooksSession) onProtocol(value []byte) (string, bool) {
 	s.values = append(s.values, hooksValue{head.Protocol, s.keep(value)})
 	return "", true
@@ -254,7 +254,7 @@ func (s *hooksSession) onProtocol(value []byte) (string, bool) {
 
 func (s *hooksSession) onBeforeUpgrade() (ws.HandshakeHeader, error) {
 	if authority := s.of(s.authority); len(authority) > 0 && !bytes.Equal(authority, s.of(s.host)) {
-		return nil, s.refuse(headErrors[head.OtherHost]) // step 4, to its end
+		return nil, s.refuse(headErrors[head.OtherHost]) // step 4: handshake. gobwas has judged the rest
 	}
 	f := s.policy.finder()
 	f.InQuery(s.of(s.query))
@@ -272,7 +272,7 @@ func (s *hooksSession) onBeforeUpgrade() (ws.HandshakeHeader, error) {
 	if s.origins > 0 {
 		s.asked.Origin = s.of(s.origin)
 	}
-	if err := s.policy.admit(&f, s.asked.Origin, s.of(s.host)); err != nil { // steps 4 to 8
+	if err := s.policy.admit(&f, s.asked.Origin, s.of(s.host)); err != nil { // the end of step 4, to step 8
 		return nil, s.refuse(err)
 	}
 	if err := s.spend(); err != nil {
@@ -292,14 +292,14 @@ func (s *hooksSession) spend() error {
 	}
 	now := time.Now()
 	s.judgedAt = now.Unix()
-	if err := s.config.Verifier.judge(s.judgedAt, r, s.ticket); err != nil { // steps 9 and 10
+	if err := s.config.Verifier.judge(s.judgedAt, r, s.ticket); err != nil { // step 9: ticket; step 10: bindings
 		return s.refuse(err)
 	}
-	if err := agreed(s.ticket, r.Path); err != nil { // step 10 too
+	if err := agreed(s.ticket, r.Path); err != nil { // step 10: bindings
 		return s.refuse(err)
 	}
 	user := s.config.Upgrader.OnBeforeUpgrade
-	if user != nil { // in place of step 11
+	if user != nil { // step 11: authorization
 		extra, err := user()
 		if err != nil {
 			return err // theirs to word
@@ -308,10 +308,10 @@ func (s *hooksSession) spend() error {
 		now = time.Now()
 		s.judgedAt = now.Unix()
 	}
-	if now.After(s.deadline) { // step 12
+	if now.After(s.deadline) { // step 12: still in time
 		return s.refuse(ErrTimeout)
 	}
-	if user != nil { // step 12 too: it may have taken its time
+	if user != nil { // step 12: still in time. It may have taken long
 		if err := s.config.Verifier.admit(now.Unix(), s.ticket); err != nil {
 			return s.refuse(err)
 		}
@@ -322,7 +322,7 @@ func (s *hooksSession) spend() error {
 		ctx, cancel = context.WithDeadline(ctx, guardEnd(now, s.deadline))
 		defer cancel()
 	}
-	if err := s.config.Verifier.spend(ctx, now.Unix(), s.ticket); err != nil { // step 13
+	if err := s.config.Verifier.spend(ctx, now.Unix(), s.ticket); err != nil { // step 13: single use
 		return s.refuse(err)
 	}
 	return nil

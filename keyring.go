@@ -20,14 +20,16 @@ import (
 	"github.com/wsticket/wsticket/internal/mac"
 )
 
-// A Keyring holds the keys that sign and verify tickets: a JWK Set (RFC 7517) of
-// oct keys, shared by every node that mints or verifies. It is a secret; whoever
-// holds it can mint.
+// A Keyring is the set of keys that sign and verify tickets: a JWK Set ([RFC 7517]) of
+// oct keys, shared by every node that mints or verifies. It is a secret: whoever has it
+// can mint.
 //
 // Readers see one consistent set of keys without a lock; [Keyring.Replace] swaps
 // in another one whole. A Keyring may be used by any number of Signers and
 // Verifiers at once, copies share the keys in force, and it redacts itself in
 // fmt, slog and JSON. Make one with [ParseKeyring] or [LoadKeyring].
+//
+// [RFC 7517]: https://www.rfc-editor.org/rfc/rfc7517
 type Keyring struct{ state *keyringState }
 
 type keyringState struct {
@@ -128,7 +130,7 @@ func (k *Keyring) Returned() []string {
 	return slices.Clone(k.state.returned)
 }
 
-// A Key describes one key of a keyring. It holds no secret.
+// A Key describes one key of a keyring. It has no secret in it.
 type Key struct {
 	ID        string
 	Algorithm string    // HS256, HS384 or HS512
@@ -137,7 +139,7 @@ type Key struct {
 	Signs     bool      // false for a key that only verifies
 }
 
-// Keys describes the keys in force, the one that signs last first.
+// Keys describes the keys in force, in the order of their NotBefore, the latest first.
 func (k *Keyring) Keys() []Key {
 	set := k.state.inForce.Load()
 	list := make([]Key, len(set.keys))

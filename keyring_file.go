@@ -10,8 +10,8 @@ import (
 	"github.com/wsticket/wsticket/internal/jwkset"
 )
 
-// LoadKeyring reads the keyring in a file, which must be a regular one or a link
-// to one. For a keyring that comes from elsewhere there is [ParseKeyring].
+// LoadKeyring reads the keyring in a file, which must be a regular one or a link to
+// one. For a keyring from elsewhere use [ParseKeyring].
 func LoadKeyring(path string) (*Keyring, error) {
 	jwks, err := jwkset.ReadFile(path)
 	if err != nil {
@@ -62,10 +62,11 @@ func (k *Keyring) take(now time.Time, path string, content []byte, err error) er
 // link. It blocks until ctx ends and returns ctx's error; it returns at once
 // with another error only when every is below a millisecond.
 //
-// A content that is no keyring (unreadable, cut off, refused by [Keyring.Replace])
-// leaves the keys in force and is reported once, as is a key that returns
-// (*[ReturnedKeysError]); [Keyring.Health] says since when the file is at fault.
-// report is called by the goroutine that called Watch; nil reports nothing.
+// If the file has no keyring in it (it is unreadable, cut off, refused by
+// [Keyring.Replace]), the keys in force stay, and the fault is reported once. A key
+// that returns (*[ReturnedKeysError]) is reported once too. [Keyring.Health] says since
+// when the file is at fault. report is called by the goroutine that called Watch; nil
+// reports nothing.
 //
 // The file should be replaced by a rename, as "wsticket keys rotate" and mounted
 // secrets do it. Where it is written in place, a look can meet a mixture of the old

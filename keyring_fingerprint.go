@@ -16,23 +16,25 @@ type KeyFingerprint struct {
 	Fingerprint string // ten hexadecimal digits
 }
 
-// Fingerprint returns a short digest of the keys in force, for people and monitors
-// who compare nodes: nodes that show the same one have the same keys. keyring covers
-// what decides about tickets, which is kid, algorithm, secret, nbf, exp and key_ops
-// of each key, and neither the order of the keys nor the rest of the file; keys
-// holds one fingerprint for each key, in the order of [Keyring.Keys]. The command
-// "wsticket keys fingerprint" shows the same.
+// Fingerprint returns a short digest of the keys in force, for people and monitors that
+// compare nodes: nodes that show the same one have the same keys. keyring covers what
+// decides about tickets, which is kid, algorithm, secret, nbf, exp and key_ops of each
+// key. It covers neither the order of the keys nor the rest of the file. keys has one
+// fingerprint for each key, in the order of [Keyring.Keys]. The command "wsticket keys
+// fingerprint" shows the same.
 //
-// A fingerprint may be shown to those who must not have the secrets. It is 40 bits
-// of the secret put through 100,000 rounds of PBKDF2 (RFC 8018 section 5.2), with
-// the kid as salt. From a random secret nothing can be learnt. A secret that a person
-// made up can be guessed with it, as with any ticket, but at the price of 200,000
-// hashes a guess where a ticket costs a few; and never more than 40 bits become
-// known. The 40 bits tell keyrings apart by accident, not those that somebody made
-// to look alike: who can do that can mint.
+// A fingerprint may be shown to people who must not have the secrets. It is 40 bits of
+// the secret put through 100,000 rounds of PBKDF2 ([RFC 8018 section 5.2]), with the
+// kid as salt. Of a random secret it tells nothing. A secret that a person made up can
+// be guessed with it, as it can with any ticket; but each guess costs 200,000 hashes
+// where a ticket costs a few, and never more than 40 bits become known. The 40 bits
+// tell apart keyrings that differ by accident. They do not tell apart keyrings that
+// somebody made to look alike, but whoever can do that has the keys and can mint.
 //
 // The first call after a key came in takes some 30 to 100 milliseconds for each new
 // key; later calls have the result at hand. Fingerprint is safe for concurrent use.
+//
+// [RFC 8018 section 5.2]: https://www.rfc-editor.org/rfc/rfc8018#section-5.2
 func (k *Keyring) Fingerprint() (keyring string, keys []KeyFingerprint) {
 	set := k.state.inForce.Load()
 	keys = make([]KeyFingerprint, len(set.keys))

@@ -85,15 +85,19 @@ func TestFingerprintIsComputedOnce(t *testing.T) {
 	if n := testing.AllocsPerRun(1, func() { fresh.Fingerprint() }); n > 50 {
 		t.Errorf("%v allocations for what is known", n)
 	}
-	first, second := testKeyring(t, keyC), time.Now()
-	first.Fingerprint()
-	slow := time.Since(second)
-	second = time.Now()
-	for range 3 {
-		first.Fingerprint()
+	once := func(k *Keyring) time.Duration {
+		start := time.Now()
+		k.Fingerprint()
+		return time.Since(start)
 	}
-	if fast := time.Since(second); fast > slow {
-		t.Errorf("three more calls took %v, the first %v", fast, slow)
+	k = testKeyring(t, keyC)
+	slow := once(k)
+	fast := slow
+	for range 20 { // any of them may be held up by other programs, but not all
+		fast = min(fast, once(k))
+	}
+	if fast > slow/10 {
+		t.Errorf("the first call took %v, the fastest of twenty more %v", slow, fast)
 	}
 }
 

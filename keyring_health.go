@@ -2,10 +2,10 @@ package wsticket
 
 import "time"
 
-// A KeyringHealth says how fresh the keys of a [Keyring] are. A node whose keyring
-// is stale refuses good tickets from the next rotation on; FailingSince tells of it
-// long before. All of it is fit for a status page: it names the file and keys, and
-// holds no secret.
+// A KeyringHealth says how fresh the keys of a [Keyring] are. A node whose keyring is
+// stale refuses good tickets from the next rotation on; FailingSince tells of it long
+// before. All of it is fit for a status page: it names the file and keys, and has no
+// secret in it.
 type KeyringHealth struct {
 	// LoadedAt is when the keys in force were put in force.
 	LoadedAt time.Time

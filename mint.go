@@ -33,10 +33,10 @@ type MintConfig struct {
 	// nil allows all.
 	Allow func(*http.Request, *Claims) error
 
-	// URL says where the ticket is to be shown, where that depends on the ticket: the
-	// address of the node that Authenticate wrote into its audience. It is the member
-	// "url" of the answer, and may be relative to what the page connects to. "" leaves
-	// the member out, as does a nil URL.
+	// URL says where the page is to show the ticket, if that depends on the ticket: for
+	// instance the address of the node that Authenticate wrote into its audience. It is
+	// the member "url" of the answer, and may be relative to what the page connects to.
+	// "" leaves the member out, as does a nil URL.
 	URL func(*http.Request, *Claims) string
 
 	// Origins of pages of other hosts that may ask for tickets, with the user's
@@ -53,10 +53,10 @@ type MintConfig struct {
 	// It runs on the goroutine of the request. nil means nobody.
 	OnRefuse func(*http.Request, MintRefusal)
 
-	// OnError is told what a 500 or a 503 hides from the client: the error of Authenticate,
-	// of Allow or of the Signer. With nil, slog's default logger is told once a
-	// minute at most, and of the error no more than its type, since its text may
-	// hold a secret.
+	// OnError is told what a 500 or a 503 hides from the client: the error of
+	// Authenticate, of Allow or of the Signer. If it is nil, slog's default logger is
+	// told once a minute at most. It is told the type of the error and not its text,
+	// since that may hold a secret.
 	OnError func(*http.Request, error)
 }
 
@@ -66,11 +66,11 @@ type MintConfig struct {
 //
 // with "url" behind it where MintConfig.URL says so.
 //
-// Any other method is 405. A browser's request from a page of another host is
-// 403 unless its origin is listed (net/http's CrossOriginProtection), and so is one
-// that names no host; listed ones get the CORS headers, and an answer to their
-// OPTIONS. Refusals are problem bodies ([RFC 9457]) with a class and nothing else.
-// Nothing of it may be cached.
+// Any other method is answered 405. A browser's request from a page of another host is
+// answered 403 unless its origin is listed (net/http's CrossOriginProtection), and so
+// is a request that names no host. Pages of listed origins get the CORS headers, and an
+// answer to their OPTIONS. Refusals are problem bodies ([RFC 9457]) with a class and
+// nothing else. No answer may be cached.
 //
 // It is safe for concurrent use.
 //

@@ -15,20 +15,21 @@ import (
 )
 
 var (
-	// ErrUnauthenticated is for Authenticate: the request is from nobody known.
+	// ErrUnauthenticated is for Authenticate: it does not know the user.
 	ErrUnauthenticated = errors.New("wsticket: unauthenticated")
-	// ErrForbidden is for Authenticate: whom the request is from gets no ticket.
+	// ErrForbidden is for Authenticate: the user is known and gets no ticket.
 	ErrForbidden = errors.New("wsticket: forbidden")
-	// ErrUnavailable is for Authenticate: what it asks is down, or late.
+	// ErrUnavailable is for Authenticate: the store or service that it asks is down, or
+	// late.
 	ErrUnavailable = errors.New("wsticket: unavailable")
-	// ErrTooManyRequests is for Allow: whom the request is from asks too often. See
-	// [TooManyRequests] to say when they may ask again.
+	// ErrTooManyRequests is for Allow: the user asks too often. See [TooManyRequests]
+	// to say when they may ask again.
 	ErrTooManyRequests = errors.New("wsticket: too many requests")
 )
 
-// TooManyRequests returns an error that is [ErrTooManyRequests] and has the client
-// told when to ask again, in a Retry-After header of whole seconds, rounded up
-// ([RFC 9110 section 10.2.3]).
+// TooManyRequests returns an error that is [ErrTooManyRequests]. The client is told
+// when to ask again, in a Retry-After header of whole seconds, rounded up ([RFC 9110
+// section 10.2.3]).
 //
 // [RFC 9110 section 10.2.3]: https://www.rfc-editor.org/rfc/rfc9110#section-10.2.3
 func TooManyRequests(retryAfter time.Duration) error { return tooManyRequests{retryAfter} }
@@ -41,22 +42,22 @@ func (e tooManyRequests) Error() string {
 
 func (e tooManyRequests) Unwrap() error { return ErrTooManyRequests }
 
-// A MintRefusal tells the application whom a [MintHandler] gave no ticket and why. It
-// owns what it holds. Like a [Refusal] it is logged whole in one line, without
-// secrets, by
+// A MintRefusal tells the application who got no ticket from a [MintHandler], and why.
+// It shares no memory with the request. Like a [Refusal] it is logged whole in one
+// line, without secrets, by
 //
 //	slog.Warn("no ticket", "refusal", r)
 type MintRefusal struct {
 	// Status is the HTTP status: 401, 403, 405, 429, 500 or 503.
 	Status int
 	// Err says why, with the values that were compared, escaped and cut at 64 bytes:
-	// "wsticket: mint: cross-origin request: Origin …". What Authenticate, Allow or
-	// the Signer had to say is not in these words, since it may hold a secret:
-	// errors.Is and errors.As find it.
+	// "wsticket: mint: cross-origin request: Origin …". The text of an error of
+	// Authenticate, Allow or the Signer is not shown, since it may hold a secret;
+	// errors.Is and errors.As find the error.
 	Err error
-	// Remote is the peer's address, nil where RemoteAddr holds none.
+	// Remote is the peer's address, nil if RemoteAddr is none.
 	Remote net.Addr
-	// Subject is whom Authenticate recognised, "" before it was asked.
+	// Subject is the user that Authenticate recognised, "" before it was asked.
 	Subject string
 }
 

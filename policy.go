@@ -13,9 +13,9 @@ import (
 	"github.com/wsticket/wsticket/internal/head"
 )
 
-// policy is what a gateway wants of a handshake besides a good ticket: steps 4 to 8
-// of the order of checks in docs/upgrading.md, which need no look at the ticket, and
-// one rule on paths that does. It is the same for raw connections and for net/http.
+// policy is what a gateway wants of a handshake besides a good ticket: steps 4 to 8 of
+// the order of checks in docs/upgrading.md, which do not look at the ticket, and one
+// rule about paths, which does. It is the same for raw connections and for net/http.
 type policy struct {
 	carriers    carrier.Set
 	protocols   []string
@@ -68,9 +68,9 @@ func (p *policy) admit(f *carrier.Finder, origin, host []byte) error {
 	// No page can set the Authorization header of a handshake.
 	byProgram := f.By == carrier.Bearer && f.One()
 	switch {
-	case f.BadList: // step 4: the last of what makes a handshake
+	case f.BadList: // step 4: handshake, its last part
 		return errBadProtocols
-	case origin != nil && !byProgram && !p.allows(origin, host): // step 5: the Origin
+	case origin != nil && !byProgram && !p.allows(origin, host): // step 5: Origin
 		if len(p.listed) == 0 {
 			return errOtherHost
 		}
@@ -79,9 +79,9 @@ func (p *policy) admit(f *carrier.Finder, origin, host []byte) error {
 		return ErrAmbiguous
 	case f.Count == 0:
 		return ErrMissing
-	case f.By == carrier.Cookie && (origin == nil || !p.origins.Listed(origin)): // step 7: the cookie's Origin
+	case f.By == carrier.Cookie && (origin == nil || !p.origins.Listed(origin)): // step 7: cookie
 		return errCookieOrigin
-	case f.By == carrier.Subprotocol && f.Selected == "": // step 8: the subprotocol
+	case f.By == carrier.Subprotocol && f.Selected == "": // step 8: subprotocol
 		return errNoProtocol
 	}
 	return nil
@@ -91,10 +91,10 @@ func (p *policy) allows(origin, host []byte) bool {
 	return p.origins.Allow(origin, host) || p.allowOrigin != nil && p.allowOrigin(origin, host)
 }
 
-// agreed refuses a path that a ticket was bound to and that some routers would read
-// as another: those that drop the parameters of a segment, from ';' on, before they
-// look for dots read /a/..;/b as /b. It is a rule of gateways and not of the format,
-// for which "..;" is a name like others; step 10 of the order of checks.
+// agreed refuses a path that some routers would read as another one, if the ticket is
+// bound to a path. Those routers drop the parameters of a segment, from ';' on, before
+// they look for dots, so they read /a/..;/b as /b. It is a rule of gateways. The format
+// has no such rule: there "..;" is a name like others.
 func agreed(t *Ticket, path []byte) error {
 	if t.set.Has&claims.Path != 0 && bytes.ContainsAny(path, ";%") && hidesDots(path) {
 		return errHiddenPath
@@ -103,7 +103,7 @@ func agreed(t *Ticket, path []byte) error {
 }
 
 // hidesDots reports whether a segment of path is empty, "." or "..", without its
-// parameters. A ';' may be escaped: who decodes first sees it too.
+// parameters. A ';' may be escaped: a router that decodes first sees it too.
 func hidesDots(path []byte) bool {
 	for len(path) > 0 {
 		segment := path[1:] // what comes before it is a slash
@@ -133,7 +133,7 @@ func hidesDots(path []byte) bool {
 	return false
 }
 
-// waits says whether a guard may wait for somebody: whether it is none of ours.
+// waits says whether a guard may wait for a store. Guards of this package do not.
 func waits(guard ReplayGuard) bool {
 	switch guard.(type) {
 	case *ReplayCache, allowReplay:
@@ -142,8 +142,8 @@ func waits(guard ReplayGuard) bool {
 	return true
 }
 
-// guardEnd is when a guard that may wait has to be done, so that there is time left
-// for the answer.
+// guardEnd is when the context of a guard that may wait ends, so that there is time
+// left for the answer.
 func guardEnd(now, deadline time.Time) time.Time {
 	return deadline.Add(-min(grace, deadline.Sub(now)/4))
 }

@@ -43,7 +43,7 @@ func reason(code Error, text string, cause ...error) *refusalError {
 	return e
 }
 
-// Before the ticket is looked at: step 0 of the order of checks.
+// Before the ticket is looked at: check 0 of docs/ticket-format.md.
 var (
 	errBadProtocols = reason(ErrBadHandshake, "the Sec-WebSocket-Protocol header is not a list of tokens")
 	errEarly        = reason(ErrBadHandshake, "bytes followed the head before the answer (RFC 6455 section 4.1)")
@@ -52,7 +52,7 @@ var (
 	errCookieOrigin = reason(ErrOrigin, "the ticket came by cookie, and that takes an Origin that is listed")
 	errNoProtocol   = reason(ErrBadHandshake, "the ticket came as a subprotocol, and none of the application was offered beside it; offer one of Protocols too")
 
-	// headErrors holds one error for each fault of a head.
+	// headErrors has one error for each fault of a head.
 	headErrors = func() (all [head.NumFaults]*refusalError) {
 		for f := head.NoFault + 1; f < head.NumFaults; f++ {
 			code := ErrBadHandshake
@@ -66,7 +66,7 @@ var (
 	}()
 )
 
-// The text of a ticket: step 1.
+// The text of a ticket: check 1.
 var (
 	errTooLong   = reason(ErrMalformed, "the ticket is longer than the verifier's MaxLen")
 	errDots      = reason(ErrMalformed, "the ticket does not have two dots")
@@ -74,7 +74,7 @@ var (
 
 	headerText  = textReasons("the header ")
 	macText     = textReasons("the MAC ")
-	payloadText = textReasons("the payload ") // step 4
+	payloadText = textReasons("the payload ") // check 4
 
 	headerFaults = func() (all [jose.NumIndexes]*refusalError) {
 		for f := range jose.Faults {
@@ -91,14 +91,14 @@ func textReasons(part string) (all [b64.NumFaults]*refusalError) {
 	return all
 }
 
-// The key: step 2. The MAC, step 3, has one reason, ErrBadSignature.
+// The key: check 2. The MAC, check 3, has one reason, ErrBadSignature.
 var (
 	errNoKey      = reason(ErrUnknownKey, "the keyring has no key of that kid")
 	errKeyExpired = reason(ErrUnknownKey, "the key that kid names has expired")
 	errKeyAlg     = reason(ErrMalformed, "alg is not that of the key that kid names")
 )
 
-// claimFaults are the reasons of step 4 by kind, and by claim or 0 for none.
+// claimFaults are the reasons of check 4 by kind, and by claim or 0 for none.
 var claimFaults = func() (all [claims.NumKinds][claims.NumClaims + 1]*refusalError) {
 	for f := range claims.Faults {
 		all[f.Kind][f.Claim.Index()] = reason(ErrMalformed, f.String())
@@ -106,7 +106,7 @@ var claimFaults = func() (all [claims.NumKinds][claims.NumClaims + 1]*refusalErr
 	return all
 }()
 
-// Times, addressees and bindings: steps 5 to 7.
+// Times, addressees and bindings: checks 5 to 7.
 var (
 	errBackwards   = reason(ErrMalformed, "exp is not after iat")
 	errTTL         = reason(ErrTTLTooLong, "exp - iat is above the verifier's MaxTTL")
@@ -134,7 +134,7 @@ var (
 	errOtherAddr   = reason(ErrIP, "the peer's address is not one that the ticket is bound to")
 )
 
-// What is found out later: steps 8 and 9.
+// What is found out later: checks 8 and 9.
 var errLeft = reason(ErrTimeout, "the client went away before its ticket was spent")
 
 // codeOf is CodeOf for the errors of this package, without its allocation.
@@ -158,10 +158,10 @@ func statusOf(err error, code Error) int {
 	return code.Status()
 }
 
-// ReasonOf returns the words of a refusal without the package and the code that its
-// Error begins with: what was wrong, such as "iat is not an integer of seconds", for
-// a log that has the code in a field of its own. Of an error that carries no reason
-// but a code it is the meaning of the code, and "" of one without a code.
+// ReasonOf returns what was wrong, such as "iat is not an integer of seconds": the text
+// of Error without the package and the code that it begins with, for a log that has the
+// code in a field of its own. If an error has a code and no reason, ReasonOf returns
+// the meaning of the code. If it has no code, ReasonOf returns "".
 func ReasonOf(err error) string {
 	var known interface{ reason() string }
 	if errors.As(err, &known) {

@@ -6,11 +6,11 @@ import (
 	"github.com/wsticket/wsticket/internal/carrier"
 )
 
-// RedactURL returns a URL, or a request target, with the ticket in its query
-// replaced by "redacted": what may go into a log. A ticket is a credential until
-// it is spent, and a line in a log is read by more people than may connect. All
-// else is left as it stands, also where it is no valid URL: what was refused for
-// that may hold a ticket too.
+// RedactURL returns a URL, or a request target, with the ticket in its query replaced
+// by "redacted": what may go into a log. A ticket is a credential until it is spent,
+// and a line in a log is read by more people than may connect. All else is left as it
+// stands. It need not be a valid URL: a request that was refused for its URL may have a
+// ticket in it too.
 func RedactURL(url string) string {
 	const ends = "?&#;"
 	start := strings.IndexAny(url, "?#")

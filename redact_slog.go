@@ -14,10 +14,10 @@ import (
 //
 //	slog.NewJSONHandler(w, &slog.HandlerOptions{ReplaceAttr: wsticket.SlogReplace})
 //
-// It is a net for what slips through, such as a URL in an error's text. [Conceal] is
-// what keeps tickets away from loggers. Tokens of the same shape that are no tickets are
-// redacted too: other signed JWTs are secrets as well. A value that is no text, and has
-// one in it, is replaced whole.
+// Use [Conceal] to keep tickets away from loggers. SlogReplace catches what slips
+// through, such as a URL in the text of an error. It also redacts tokens of the same
+// shape that are not tickets: other signed JWTs are secrets as well. A value that is
+// not text, and has such a token in it, is replaced whole.
 func SlogReplace(groups []string, a slog.Attr) slog.Attr {
 	a.Key, _ = redactTickets(a.Key)
 	switch a.Value.Kind() {

@@ -19,31 +19,30 @@ import (
 //
 //	slog.Warn("refused", "refusal", r)
 //
-// Its slices and its Err are valid during the call that it is handed to: they are
-// views of the handshake's memory. Clone what shall be kept, or handed to another
-// goroutine.
+// Its slices and its Err are views of the handshake's memory and valid during the call
+// only. Clone what is to be kept, or handed to another goroutine.
 type Refusal struct {
 	Code Error
-	// Err says why, with the values that were compared where the ticket's MAC held:
-	// "wsticket: malformed: iat is not an integer of seconds (1795219210.53)". It
-	// puts that into words when Error is called. Values are escaped and cut at 64
-	// bytes, and none has a piece of the ticket in it. What Authorize or a guard of
-	// the application's own returned keeps the text it has. See also [ReasonOf].
+	// Err says why: "wsticket: malformed: iat is not an integer of seconds
+	// (1795219210.53)". If the ticket's MAC is right, it shows the values that were
+	// compared. The words are made when Error is called. Values are escaped and cut at
+	// 64 bytes, and none has a piece of the ticket in it. An error of Authorize, or of
+	// a guard of your own, keeps its text. See also [ReasonOf].
 	Err error
 	// Remote is the peer's address, where there is a connection to ask.
 	Remote net.Addr
-	// Addr is the address that a ticket's ip is compared with: what PeerAddr said,
-	// or else Remote, as plain IPv4 where it is 4-in-6, and without a zone. It is
-	// invalid where there is none, or where the request was refused before anybody
-	// asked.
+	// Addr is the address that a ticket's ip is compared with: what PeerAddr returned,
+	// or else that of Remote. An IPv4 address in IPv6 form is plain IPv4 here, and
+	// there is no zone. Addr is invalid if there is no address, or if the request was
+	// refused before it was looked up.
 	Addr netip.Addr
 
-	// KeyID, ID and Subject are kid, jti and sub of a ticket whose MAC held, nil
-	// before. They are what its signer wrote, no promise that the holder is who
-	// was meant.
+	// KeyID, ID and Subject are kid, jti and sub of a ticket whose MAC is right, else
+	// nil. They are what the signer wrote. They do not prove that the client is the
+	// user who got the ticket.
 	KeyID, ID, Subject []byte
-	// Age is now - iat, or zero where ID is nil. A negative one, or one above the
-	// lifetime of tickets, speaks of clocks that disagree.
+	// Age is now - iat, or zero where ID is nil. If it is negative, or longer than
+	// tickets live, the clocks disagree.
 	Age time.Duration
 }
 

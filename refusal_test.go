@@ -178,7 +178,7 @@ func TestRefusalInALog(t *testing.T) {
 		want   string
 	}{
 		{text, `msg=refused r.code=path r.why="the request path is not one that the ticket is bound to: path \"/b\", claim \"/a\"" r.remote=192.0.2.7:4711 r.addr=10.0.0.1 r.kid=k1 r.jti=n-1\u202e r.sub=ada\n r.age=3s` + "\n"},
-		{[]byte(tampered(string(text))), `msg=refused r.code=bad_signature r.why="the MAC does not hold: key \"k1\"" r.remote=192.0.2.7:4711 r.addr=10.0.0.1` + "\n"},
+		{[]byte(tampered(string(text))), `msg=refused r.code=bad_signature r.why="the MAC is wrong: key \"k1\"" r.remote=192.0.2.7:4711 r.addr=10.0.0.1` + "\n"},
 	} {
 		var ticket Ticket
 		d := details{verifier: v, now: testNow.Unix() + 3, ticket: &ticket,

@@ -11,12 +11,12 @@ import (
 // Renew redeems a ticket for a connection that is there: the page asks for a new one
 // before session_exp and sends it as a message. live is the ticket that opened the
 // connection, or the last that renewed it. r is what the handshake showed, with the
-// text of the new ticket in r.Ticket, which must hold as if it were the handshake's:
-// its bindings too.
+// text of the new ticket in r.Ticket. The new ticket is checked as if the handshake had
+// brought it, bindings included.
 //
-// nil means that fresh holds the new ticket, which is spent. The application uses it
-// in place of live from then on: session_exp counts (see Conn.Renewed of package
-// live), and scope, which may have become less.
+// nil means that the new ticket is in fresh, and is spent. The application uses it in
+// place of live from then on: session_exp counts (see Conn.Renewed of package live),
+// and scope, which may have become less.
 //
 // Beyond the refusals of Redeem it returns ErrUnauthorized where the ticket is of
 // another subject, of another session (or of none where live has one, or the other way

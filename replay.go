@@ -23,10 +23,10 @@ type Use struct {
 	Now int64
 }
 
-// ReplayGuard decides whether a ticket is used for the first time. A verifier
-// asks it last of all: the MAC holds, the times, the audience and the bindings
-// hold, and the application's own authorization said yes. So whoever has no
-// ticket of ours can put nothing into a guard.
+// ReplayGuard decides whether a ticket is used for the first time. A verifier asks it
+// last of all, when the MAC, the times, the audience and the bindings were found right
+// and the application's own authorization said yes. So whoever has no ticket of ours
+// can put nothing into a guard.
 //
 // A guard may rely on what the verifier checked: Issued is before Expires, by no
 // more than the longest TTL that Covers names; Issued is at most Now plus the

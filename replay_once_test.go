@@ -510,3 +510,36 @@ func TestClosedSlots(t *testing.T) {
 		}
 	}
 }
+
+// One span too many costs the slots of the narrowest gap, and of no other. A gap in
+// which the clock is counts only where there is no other.
+func TestNarrowestGapIsGivenUp(t *testing.T) {
+	for seed := range uint64(20) {
+		rng := rand.New(rand.NewPCG(seed, 3))
+		c := newClosedSlots()
+		slots := []int64{0}
+		for i := range int64(maxClosedSpans) { // gaps of different widths, in any order
+			slots = append(slots, slots[i]+2*(1+(i*7+int64(seed))%maxClosedSpans))
+		}
+		slots[maxClosedSpans] += 1000 // the last and widest
+		home := rng.IntN(maxClosedSpans - 1)
+		c.at(slotSpan{slots[home] + 1, slots[home+1] - 1})
+		narrowest := -1
+		for i := range maxClosedSpans {
+			if i != home && (narrowest < 0 || slots[i+1]-slots[i] < slots[narrowest+1]-slots[narrowest]) {
+				narrowest = i
+			}
+		}
+		for _, slot := range slots {
+			c.add(slot)
+		}
+		for i := range maxClosedSpans {
+			for slot := slots[i] + 1; slot < slots[i+1]; slot++ {
+				if got, want := c.has(slot), i == narrowest; got != want {
+					t.Fatalf("seed %d: slot %d, in gap %d of %d slots, is closed: %v; gap %d is the narrowest, the clock is in gap %d",
+						seed, slot, i, slots[i+1]-slots[i]-1, got, narrowest, home)
+				}
+			}
+		}
+	}
+}

@@ -38,7 +38,7 @@ type SignerConfig struct {
 
 // Claims are what a ticket is to say. Empty fields are left out.
 type Claims struct {
-	Subject        string        // sub: whom the application authenticated; required
+	Subject        string        // sub: the user that the application authenticated; required
 	Audiences      []string      // aud: which gateways; nil means the Signer's
 	Issuer         string        // iss; empty means the Signer's
 	Scope          string        // scope: what the connection may do, separated by spaces

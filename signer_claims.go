@@ -120,7 +120,9 @@ func appendSeconds(p []byte, name string, n int64) []byte {
 	return append(strconv.AppendInt(p, n, 10), ',')
 }
 
-// appendString appends text as a JSON string (RFC 8259 section 7).
+// appendString appends text as a JSON string ([RFC 8259 section 7]).
+//
+// [RFC 8259 section 7]: https://www.rfc-editor.org/rfc/rfc8259#section-7
 func appendString(p []byte, text string) []byte {
 	p = append(p, '"')
 	if plain(text) {

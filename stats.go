@@ -93,19 +93,17 @@ type LastRefusal struct {
 	Err error
 	// At is when it was.
 	At time.Time
-	// SameReasonSince is when the first was refused in a row of refusals for this
-	// reason, with nothing between them. It is zero where something was accepted
-	// since.
+	// SameReasonSince is when this became the only verdict: from then on everything was
+	// refused, and for this reason. It is zero if something was accepted since.
 	SameReasonSince time.Time
-	// OnlyRefusalsSince is when the first was refused of those, for whatever
-	// reasons, since something was accepted last. It is zero where something was
-	// accepted since.
+	// OnlyRefusalsSince is when the first refusal came after the last acceptance, for
+	// whatever reason. It is zero if something was accepted since.
 	OnlyRefusalsSince time.Time
 }
 
-// A trail remembers the last refusal, the first in the row that it ends, of all for
-// one reason, and the first since something was accepted. Only refusals write it, and
-// who accepts is not slowed down.
+// A trail remembers the last refusal, the first in the row that it ends, of all for one
+// reason, and the first since something was accepted. Only refusals write it, so
+// acceptances are not slowed down.
 type trail struct {
 	last, same, only atomic.Uint64 // marks
 	accepted         atomic.Uint64 // how many there were when only began

@@ -19,8 +19,8 @@ import (
 // again, not to be changed. A claim that the ticket does not have is nil.
 //
 // A Ticket redacts itself in fmt, slog and JSON. Go calls no methods of unexported
-// fields, so a struct that gets printed should hold a *Ticket there, which shows as
-// an address, and not a Ticket.
+// fields, so a struct that gets printed should have a *Ticket there, which shows as an
+// address, and not a Ticket.
 type Ticket struct {
 	set     claims.Set
 	id      [16]byte // of the MAC: the ticket's identity
@@ -53,7 +53,7 @@ func (t *Ticket) KeyID() []byte { return t.key[:t.keyLen:t.keyLen] }
 // ID is jti, the nonce.
 func (t *Ticket) ID() []byte { return t.text(claims.JTI, t.set.JTI) }
 
-// Subject is sub: whom the application authenticated.
+// Subject is sub: the user that the application authenticated.
 func (t *Ticket) Subject() []byte { return t.text(claims.Subject, t.set.Subject) }
 
 // Issuer is iss.

@@ -32,15 +32,15 @@ type UpgraderConfig struct {
 
 	// Origins are the pages that may connect, as browsers name them:
 	// "https://app.example", or "capacitor://localhost" in the shell of an app. The
-	// pattern "https://*.app.example" stands for all hosts below app.example. With
-	// none here, the pages of the host may connect that the request names. A request
-	// without Origin passes, for no browser sent it, and so does one whose ticket
-	// comes by CarrierBearer, which no page can use.
+	// pattern "https://*.app.example" stands for all hosts below app.example. If there
+	// are none, only pages of the host that the request names may connect. A request
+	// without Origin passes, because no browser sent it. So does one whose ticket comes
+	// by CarrierBearer, which no page can use.
 	Origins []string
 
 	// AllowOrigin is asked about an Origin that Origins does not let in: true lets it
-	// in. It sees the Host header too. The slices are valid during the call only. An
-	// Origin "null" can be let in by it alone. A ticket that comes by CarrierCookie
+	// in. It sees the Host header too. The slices are valid during the call only. Only
+	// this function can let in the Origin "null". A ticket that comes by CarrierCookie
 	// needs an Origin of the list, whatever AllowOrigin says. nil lets in nobody.
 	AllowOrigin func(origin, host []byte) bool
 
@@ -55,53 +55,53 @@ type UpgraderConfig struct {
 	// ResponseHeader is sent with every 101.
 	ResponseHeader http.Header
 
-	// PeerAddr supplies the address that a ticket's ip is compared with, where it is
-	// not the address of the connection, as behind a proxy that is trusted. It runs
-	// before the ticket is looked at, and sees it in the head. The Upgrader never
-	// believes a header that claims an address. nil means the address of the
-	// connection.
+	// PeerAddr supplies the address that a ticket's ip is compared with. nil means the
+	// address of the connection, which is wrong behind a proxy. The Upgrader by itself
+	// never believes a header that claims an address. PeerAddr runs before the ticket
+	// is looked at; the head that it sees still has the ticket in it.
 	PeerAddr func(net.Conn, *Handshake) netip.Addr
 
-	// Authorize may say no to a ticket that is valid, before it is spent and before
-	// the client is answered. A refusal code is passed on. Any other error becomes
+	// Authorize may refuse a valid ticket, before it is spent and before the client is
+	// answered. An error with a refusal code is passed on. Any other error becomes
 	// ErrUnauthorized. Timeout does not interrupt Authorize. If it returns after the
 	// Timeout, the handshake is refused and the ticket stays unspent.
 	Authorize func(context.Context, *Handshake) error
 
-	// OnRefuse is told of every refusal, once the client was answered. It runs on
-	// the goroutine of the handshake, so several may run at once.
+	// OnRefuse is told of every refusal, after the client was answered. It runs on the
+	// goroutine of the handshake, so several may run at once.
 	OnRefuse func(Refusal)
 
-	// HealthPath is a path such as "/healthz" for the checks of load balancers: a
-	// GET of it that is no handshake is answered 200, or 503 as long as the guard is
-	// not ready (before its ReadyAt, where it has one). Upgrade then returns
-	// ErrHealthCheck. Empty means that every request that is no handshake is refused.
+	// HealthPath is a path such as "/healthz" for the checks of load balancers. A GET
+	// of it that is not a handshake is answered 200, or 503 while the guard is not
+	// ready (before its ReadyAt, if it has one). Upgrade then returns ErrHealthCheck.
+	// Empty means that every request that is not a handshake is refused.
 	HealthPath string
 
-	// AllowEarly lets bytes follow the head before the answer, and hands them over
-	// in Handshake.Early. [RFC 6455 section 4.1] lets no client do so; without this
-	// such a handshake is refused.
+	// AllowEarly takes a handshake whose head is followed by bytes before the answer,
+	// and hands these over in Handshake.Early. [RFC 6455 section 4.1] forbids clients
+	// to send them, so without AllowEarly such a handshake is refused.
 	//
 	// [RFC 6455 section 4.1]: https://www.rfc-editor.org/rfc/rfc6455#section-4.1
 	AllowEarly bool
 
-	// HeadBytes bounds the head, 64 to 65,535. 0 means 16,384. A pending handshake
-	// takes memory for what has come of its head, not for HeadBytes.
+	// HeadBytes is the longest head that is read, 64 to 65,535. 0 means 16,384. A
+	// pending handshake takes memory for the bytes of its head that have come, not for
+	// HeadBytes.
 	HeadBytes int
 
-	// MaxHeaders bounds the header lines, 8 to 1,024. 0 means 64.
+	// MaxHeaders is the most header lines, 8 to 1,024. 0 means 64.
 	MaxHeaders int
 
-	// Timeout bounds the handshake from the call of Upgrade to the end of the answer.
-	// Where the connection is a *tls.Conn that has not shaken hands yet, that is part
-	// of it. A refusal that is decided when this time is over is still written, within a
-	// tenth of a second. Timeout does not interrupt your functions. A guard that waits
-	// for somebody gets a context that ends a little earlier, so that the answer is in
-	// time. 0 means 5 s.
+	// Timeout limits the handshake from the call of Upgrade to the end of the answer.
+	// If the connection is a *tls.Conn whose TLS handshake was not done yet, that is
+	// part of it. A refusal that is decided when this time is over is still written,
+	// within a tenth of a second. Timeout does not interrupt your functions. A guard
+	// that waits for a store gets a context that ends a little earlier, so that the
+	// answer is in time. 0 means 5 s.
 	Timeout time.Duration
 
-	// MaxPending bounds the handshakes in progress; one more is ErrOverloaded. 0
-	// means 16,384.
+	// MaxPending is the most handshakes that may be in progress; one more is refused as
+	// ErrOverloaded. 0 means 16,384.
 	MaxPending int
 }
 
@@ -109,10 +109,10 @@ type UpgraderConfig struct {
 // check, see UpgraderConfig.HealthPath. Close the connection, as after any error.
 var ErrHealthCheck = errors.New("wsticket: this was a health check; it has its answer")
 
-// An Upgrader takes WebSocket handshakes ([RFC 6455 section 4.2]) from raw
-// connections and lets in clients that bring a ticket. It reads a strict subset of
-// HTTP/1.1, see docs/upgrading.md. It is safe for concurrent use and does not
-// allocate where the Handshake is used again.
+// An Upgrader takes WebSocket handshakes ([RFC 6455 section 4.2]) from raw connections
+// and lets in clients that bring a ticket. It reads a strict subset of HTTP/1.1, see
+// docs/upgrading.md. It is safe for concurrent use. It does not allocate if the
+// Handshake is used again.
 //
 // [RFC 6455 section 4.2]: https://www.rfc-editor.org/rfc/rfc6455#section-4.2
 type Upgrader struct {
@@ -207,19 +207,18 @@ func (u *Upgrader) Pending() int { return int(u.pending.Load()) }
 // does not count them.
 func (u *Upgrader) HealthChecks() uint64 { return u.checks.Load() }
 
-// Upgrade reads the handshake from conn, checks it and the ticket in it, spends
-// the ticket and answers 101. nil means that the client is in: h holds what it
-// asked for, its ticket and its subprotocol, and conn is at the first frame and
-// has no deadline.
+// Upgrade reads the handshake from conn, checks it and the ticket in it, spends the
+// ticket and answers 101. nil means that the client is in. Then h has what the client
+// asked for, its ticket and its subprotocol, and conn is at the first frame and has no
+// deadline.
 //
 // Any error means that the client is not in. Upgrade never closes conn: the caller
-// does, after any error. Most errors are refusals; [CodeOf] tells the code. Upgrade
-// has answered a refusal, closed the connection for writing where it can be, and read
-// what the client still sent, so that no reset overtakes the answer. Three are
-// different: of those that are refused as ErrOverloaded nothing is read, and over TLS
-// they are not answered; after ErrTimeout Upgrade reads nothing more; and ErrTimeout
-// is also the error of a client that did not take the 101 in time, whose ticket is
-// spent.
+// does, after any error. Most errors are refusals; [CodeOf] tells the code. By then
+// Upgrade has answered the refusal, closed the connection for writing if that is
+// possible, and read what the client still sent, so that no reset overtakes the answer.
+// Two codes are different. If it is ErrOverloaded, Upgrade has read nothing, and over
+// TLS it has answered nothing. If it is ErrTimeout, Upgrade has read nothing after its
+// answer; or the client did not take the 101 in time, and then its ticket is spent.
 //
 // An error without a code means that there was nobody to refuse. ctx had ended at
 // the start, or it was a health check (ErrHealthCheck), or the connection was closed
@@ -227,15 +226,15 @@ func (u *Upgrader) HealthChecks() uint64 { return u.checks.Load() }
 // that last case the ticket is spent.
 //
 // Upgrade looks at two things of ctx: whether it has ended at the start, and its
-// deadline, which counts where it is earlier than the Timeout. What happens to ctx
-// later does not interrupt a handshake. Authorize gets it as it is. A guard that may
-// wait gets it with the time that is left.
+// deadline, which counts if it is earlier than the Timeout. If ctx ends later, the
+// handshake goes on. Authorize gets ctx as it is. A guard that may wait gets it with
+// the time that is left.
 func (u *Upgrader) Upgrade(ctx context.Context, conn net.Conn, h *Handshake) error {
 	h.Reset()
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if u.pending.Add(1) > int64(u.config.MaxPending) { // step 1: there is room
+	if u.pending.Add(1) > int64(u.config.MaxPending) { // step 1: room
 		u.pending.Add(-1)
 		return u.overloaded(conn, h)
 	}
@@ -256,9 +255,9 @@ func (u *Upgrader) Upgrade(ctx context.Context, conn net.Conn, h *Handshake) err
 	if err := conn.SetDeadline(deadline); err != nil {
 		return fmt.Errorf("wsticket: setting the deadline of the handshake: %w", err)
 	}
-	err := u.read(conn, h) // steps 2 to 4
+	err := u.read(conn, h) // step 2: deadline; step 3: size; step 4: handshake
 	if err == nil {
-		err = u.judge(ctx, conn, h, deadline) // steps 4 to 13
+		err = u.judge(ctx, conn, h, deadline) // the end of step 4, and all that follow
 	} else if u.config.HealthPath != "" && h.head.IsPlainGET(h.buf, u.config.HealthPath) {
 		return u.healthy(conn, h, deadline)
 	}
@@ -273,13 +272,13 @@ func (u *Upgrader) Upgrade(ctx context.Context, conn net.Conn, h *Handshake) err
 	return nil
 }
 
-// read receives the head and finds fault with it.
+// read receives the head and says what is wrong with it.
 func (u *Upgrader) read(conn net.Conn, h *Handshake) error {
 	h.head.Reset(u.config.MaxHeaders)
 	if h.head.Fields == nil {
 		h.head.Fields = make([]head.Field, 0, firstFields)
 	}
-	limit := u.config.HeadBytes // step 3: it fits
+	limit := u.config.HeadBytes // step 3: size
 	h.room(min(firstBuffer, limit+u.reserve))
 	for empty := 0; ; {
 		if h.n == len(h.buf) {
@@ -298,29 +297,29 @@ func (u *Upgrader) read(conn net.Conn, h *Handshake) error {
 		} else if empty++; empty == 100 && err == nil {
 			err = io.ErrNoProgress
 		}
-		if err != nil { // step 2: it comes before the deadline
+		if err != nil { // step 2: deadline
 			return readError(err, h.n)
 		}
 	}
-	// Step 4: it is a handshake. Too many header lines (step 3) are a fault too.
+	// Step 4: handshake. Too many header lines, of step 3: size, are a fault too.
 	if fault := h.head.Fault(); fault != head.NoFault {
 		return headErrors[fault]
 	}
 	if h.n > h.head.End && !u.config.AllowEarly {
 		return errEarly
 	}
-	h.room(h.n + u.reserve) // for the answer, before anybody holds a view of the head
+	h.room(h.n + u.reserve) // for the answer, before there are views of the head
 	return nil
 }
 
-// judge checks the head against the policy, then the ticket, and spends it.
+// judge compares the head with the policy, then checks the ticket and spends it.
 func (u *Upgrader) judge(ctx context.Context, conn net.Conn, h *Handshake, deadline time.Time) error {
 	v := u.config.Verifier
 	f := u.policy.finder()
 	h.find(&f)
 	r := &h.asked
 	r.Ticket, r.Origin, r.Path = f.Ticket, h.origin(), h.Path()
-	if err := u.policy.admit(&f, r.Origin, h.Host()); err != nil { // steps 4 to 8
+	if err := u.policy.admit(&f, r.Origin, h.Host()); err != nil { // the end of step 4, to step 8
 		return err
 	}
 	if u.config.PeerAddr != nil {
@@ -330,25 +329,25 @@ func (u *Upgrader) judge(ctx context.Context, conn net.Conn, h *Handshake, deadl
 	}
 	now := time.Now()
 	h.judgedAt = now.Unix()
-	if err := v.judge(h.judgedAt, r, &h.Ticket); err != nil { // steps 9 and 10
+	if err := v.judge(h.judgedAt, r, &h.Ticket); err != nil { // step 9: ticket; step 10: bindings
 		return err
 	}
-	if err := agreed(&h.Ticket, r.Path); err != nil { // step 10 too
+	if err := agreed(&h.Ticket, r.Path); err != nil { // step 10: bindings
 		return err
 	}
 	h.cut(&f)
 	h.Protocol = f.Selected
-	if u.config.Authorize != nil { // step 11
+	if u.config.Authorize != nil { // step 11: authorization
 		if err := u.config.Authorize(ctx, h); err != nil {
 			return unauthorized(err)
 		}
 		now = time.Now()
 		h.judgedAt = now.Unix()
 	}
-	if now.After(deadline) { // step 12: nothing is spent on a client that gets no 101
+	if now.After(deadline) { // step 12: still in time. Nothing is spent on a client that gets no 101
 		return ErrTimeout
 	}
-	if u.config.Authorize != nil { // step 12 too: it may have taken its time
+	if u.config.Authorize != nil { // step 12: still in time. It may have taken long
 		if err := v.admit(now.Unix(), &h.Ticket); err != nil {
 			return err
 		}
@@ -358,7 +357,7 @@ func (u *Upgrader) judge(ctx context.Context, conn net.Conn, h *Handshake, deadl
 		ctx, cancel = context.WithDeadline(ctx, guardEnd(now, deadline))
 		defer cancel()
 	}
-	return v.spend(ctx, now.Unix(), &h.Ticket) // step 13
+	return v.spend(ctx, now.Unix(), &h.Ticket) // step 13: single use
 }
 
 // accept answers 101.
@@ -389,7 +388,7 @@ func (u *Upgrader) accept(conn net.Conn, h *Handshake, deadline time.Time) error
 	return nil
 }
 
-// unauthorized gives the application's no a code where it has none.
+// unauthorized gives an error of Authorize a code, if it has none.
 func unauthorized(err error) error {
 	if _, ok := CodeOf(err); ok {
 		return err

@@ -185,9 +185,9 @@ var upgradeRefusals = map[string]struct {
 	"head_too_large": {head: func(h string) string { return strings.Replace(h, "\r\n\r\n", "\r\nX: "+strings.Repeat("x", 16384), 1) }, want: ErrHeadTooLarge},
 }
 
-// BenchmarkUpgradeRatio is Upgrade over what no handshake with an HMAC ticket by
-// these libraries can go below: gobwas's own upgrade of the same heads, and the
-// floor of the MAC.
+// BenchmarkUpgradeRatio is Upgrade over what no handshake with an HMAC ticket by these
+// libraries can undercut: gobwas's own upgrade of the same heads, and the floor of the
+// MAC.
 func BenchmarkUpgradeRatio(b *testing.B) {
 	for _, size := range []string{"300B", "830B", "6KB"} {
 		bench := newUpgradeBench(b, 1, size, "query", nil)

@@ -482,7 +482,7 @@ func TestUpgradeSlowClients(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newDoor(t, nil)
 		ticket := d.ticket(t, Claims{})
-		goroutines := runtime.NumGoroutine()
+		goroutines := inBubbles()
 		var before, during runtime.MemStats
 		runtime.GC()
 		runtime.ReadMemStats(&before)
@@ -512,7 +512,7 @@ func TestUpgradeSlowClients(t *testing.T) {
 		if !raceEnabled {
 			used := float64(during.HeapAlloc+during.StackInuse-before.HeapAlloc-before.StackInuse) / clients
 			t.Logf("%.0f bytes a pending handshake, its goroutine and its test connection included", used)
-			if used > 10<<10 {
+			if used > 12<<10 { // 9.4 to 10.4 KB are seen, by the processor and by chance
 				t.Errorf("%.0f bytes a pending handshake", used)
 			}
 		}
@@ -526,10 +526,23 @@ func TestUpgradeSlowClients(t *testing.T) {
 			t.Errorf("%d ended, %d by the deadline, after %v", ended.Load(), timeouts.Load(), took)
 		}
 		synctest.Wait()
-		if n := runtime.NumGoroutine(); n > goroutines || d.Pending() != 0 {
+		if n := inBubbles(); n != goroutines || d.Pending() != 0 {
 			t.Errorf("%d goroutines, %d before; %d pending", n, goroutines, d.Pending())
 		}
 	})
+}
+
+// inBubbles counts the goroutines of the bubble that a test runs in. Others may begin
+// and end meanwhile: those of the runtime, and what an earlier test has left to end.
+func inBubbles() (n int) {
+	stacks := make([]byte, 1<<20)
+	for stack := range bytes.SplitSeq(stacks[:runtime.Stack(stacks, true)], []byte("\n\n")) {
+		head, _, _ := bytes.Cut(stack, []byte("\n"))
+		if bytes.Contains(head, []byte("synctest bubble")) {
+			n++
+		}
+	}
+	return n
 }
 
 // dripping is a connection that brings a byte a second.
@@ -612,7 +625,10 @@ func TestUpgradeSlowClientsTCP(t *testing.T) {
 	for _, conn := range slow {
 		conn.Close()
 	}
-	if n := runtime.NumGoroutine(); n > before+10 {
-		t.Errorf("%d goroutines, %d before", n, before)
+	// Those of the connections end some time after their clients are gone.
+	for start := time.Now(); runtime.NumGoroutine() > before+10; runtime.Gosched() {
+		if time.Since(start) > 30*time.Second {
+			t.Fatalf("%d goroutines, %d before", runtime.NumGoroutine(), before)
+		}
 	}
 }

@@ -25,8 +25,8 @@ const (
 	linger = 250 * time.Millisecond
 )
 
-// nobody is the error of a connection that ended before there was anything to
-// refuse. It has no code and is not answered.
+// nobody is the error of a connection that ended before there was anything to refuse.
+// It has no code, and nothing is answered.
 type nobody struct{ error }
 
 func (e nobody) Unwrap() error { return e.error }
@@ -76,7 +76,7 @@ func (u *Upgrader) healthy(conn net.Conn, h *Handshake, deadline time.Time) erro
 	return ErrHealthCheck
 }
 
-// say writes an answer. One that is decided when the time is over has a moment more.
+// say writes an answer. If the time is over, there is a moment more for it.
 func (u *Upgrader) say(conn net.Conn, a *answer.Answer, late bool, deadline time.Time) error {
 	if late {
 		conn.SetDeadline(time.Now().Add(grace))
@@ -92,8 +92,8 @@ func (u *Upgrader) say(conn net.Conn, a *answer.Answer, late bool, deadline time
 	return err
 }
 
-// moreTime sees to it that there is a moment to write in, and says whether there
-// was none.
+// moreTime gives the connection a moment more to write in, if less than that was left,
+// and says whether it did.
 func moreTime(conn net.Conn, deadline time.Time) bool {
 	now := time.Now()
 	if deadline.Sub(now) >= grace {
@@ -104,8 +104,8 @@ func moreTime(conn net.Conn, deadline time.Time) bool {
 }
 
 // seeOff closes the connection for writing and reads what the client still sends, so
-// that no reset overtakes the answer. A client that waits for the close, on a
-// connection that cannot be closed for writing alone, is not kept for long.
+// that no reset overtakes the answer. If the connection cannot be closed for writing
+// alone, a client that waits for the close is not kept for long.
 func (h *Handshake) seeOff(conn net.Conn, failed error, drain bool, deadline time.Time) {
 	if failed != nil {
 		closeTLS(conn)
@@ -131,10 +131,10 @@ func closeWrite(conn net.Conn) bool {
 	return false
 }
 
-// closeTLS sends the alert that closes a TLS connection for writing, where it is one
-// and has shaken hands, and says whether it did. crypto/tls gives the alert five
-// seconds, whatever the deadline is, and Conn.Close would give it them again: a
-// moment must do, once.
+// closeTLS sends the alert that closes a TLS connection for writing, and says whether
+// it did. It does nothing if conn is no TLS connection, or the TLS handshake was not
+// done. crypto/tls gives the alert five seconds, whatever the deadline is, and
+// Conn.Close would give it five more. Here it has a moment, once.
 func closeTLS(conn net.Conn) bool {
 	c, secured := conn.(*tls.Conn)
 	if !secured {
@@ -172,8 +172,9 @@ func (u *Upgrader) report(conn net.Conn, h *Handshake, err error, code Error) {
 	}
 }
 
-// drain reads what the client still sends, until it closes, the deadline passes or
-// it was enough. With a deadline given, it waits for the next byte a moment only.
+// drain reads what the client still sends, until the client closes, the deadline passes
+// or drainLimit is reached. If a deadline is given, it waits only a moment for the next
+// byte.
 func (h *Handshake) drain(conn net.Conn, deadline time.Time) {
 	for total := 0; total < drainLimit; {
 		if !deadline.IsZero() {
@@ -192,11 +193,11 @@ func (h *Handshake) drain(conn net.Conn, deadline time.Time) {
 	}
 }
 
-// overloaded turns a client away unread. What it has sent may make the kernel
-// reset the connection before the answer is read; to wait for it is what there is
-// no room for.
+// overloaded refuses a client without reading what it sent. The unread bytes may make
+// the kernel reset the connection before the client has read the answer. To read them
+// would take the room that there is not.
 func (u *Upgrader) overloaded(conn net.Conn, h *Handshake) error {
-	// A TLS client would have to be shaken hands with before it could be told.
+	// A TLS client can be told nothing before the TLS handshake.
 	if _, secured := conn.(*tls.Conn); !secured && conn.SetDeadline(time.Now().Add(grace)) == nil {
 		conn.Write(answer.Of(ErrOverloaded.Status()).Bytes())
 	}

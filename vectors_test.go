@@ -158,8 +158,8 @@ func runReloadVector(t *testing.T, v vectorFile) {
 	}
 }
 
-// checkKeyring holds a verdict on a keyring against the vector. An error names
-// the key at fault and never shows a secret.
+// checkKeyring compares a verdict on a keyring with the vector. An error names the key
+// at fault and never shows a secret.
 func checkKeyring(t *testing.T, v vectorFile, err error) {
 	t.Helper()
 	if v.one(t, "expect") == "ok" {

@@ -27,14 +27,14 @@ type VerifierConfig struct {
 	// purpose, give [DangerouslyAllowReplay].
 	Replay ReplayGuard
 
-	// Audiences that this verifier is. A ticket must name one of them; with none
-	// here, a ticket that names any is refused.
+	// Audiences are the names of this verifier. A ticket must name one of them in aud.
+	// If there are none here, a ticket that names any audience is refused.
 	Audiences []string
 
-	// SoleAudience is what this verifier is and no other one. A ticket must name it in
-	// aud, and nothing beside it, so that no other node takes the ticket too: single use
-	// over many nodes without a store, where the minter picks the node. Give it in place
-	// of Audiences.
+	// SoleAudience is a name that this verifier has and no other one. A ticket must
+	// name it in aud, and nothing beside it, so that no other node takes the ticket
+	// too. That is single use over many nodes without a store, where the minter picks
+	// the node. Give it in place of Audiences.
 	SoleAudience string
 
 	// Issuers that are trusted. With some here, a ticket must name one of them.
@@ -78,8 +78,8 @@ func (r Request) LogValue() slog.Value { return slog.StringValue(redactedRequest
 // MarshalText redacts the request in JSON and in every other encoding of text.
 func (r Request) MarshalText() ([]byte, error) { return []byte(redactedRequest), nil }
 
-// A Verifier checks tickets. It is safe for concurrent use. It does not allocate
-// on the way; its working memory comes from a pool, which the garbage collector
+// A Verifier checks tickets. It is safe for concurrent use. It does not allocate,
+// except for its working memory: that comes from a pool, which the garbage collector
 // empties now and then.
 type Verifier struct {
 	keys           *keyringState
@@ -145,10 +145,10 @@ func NewVerifier(config VerifierConfig) (*Verifier, error) {
 
 func seconds(n int64) time.Duration { return time.Duration(n) * time.Second }
 
-// Redeem checks everything and spends the ticket: nil once for each ticket. t
-// then holds it. The error is a refusal: [CodeOf] tells its code, [ReasonOf] the rule
-// that was broken, and [Verifier.Explain] the values too. It shows nothing of the
-// ticket and may be kept. ctx is handed to the guard.
+// Redeem checks everything and spends the ticket. It returns nil once for each ticket;
+// the ticket is then in t. The error is a refusal: [CodeOf] tells its code, [ReasonOf]
+// the rule that was broken, and [Verifier.Explain] the values too. It shows nothing of
+// the ticket and may be kept. The guard gets ctx.
 func (v *Verifier) Redeem(ctx context.Context, r Request, t *Ticket) error {
 	return v.RedeemAt(ctx, time.Now(), r, t)
 }
@@ -166,7 +166,7 @@ func (v *Verifier) RedeemAt(ctx context.Context, now time.Time, r Request, t *Ti
 }
 
 // Peek checks everything but single use. A ticket that passes may have been used
-// before: it says who somebody is, and does not let them in.
+// before. Use it to learn whom a ticket is for, never to let somebody in.
 func (v *Verifier) Peek(r Request, t *Ticket) error { return v.PeekAt(time.Now(), r, t) }
 
 // PeekAt is Peek at a given time.
@@ -188,9 +188,9 @@ func (v *Verifier) PeekUnboundAt(now time.Time, ticket []byte, t *Ticket) error 
 	return err
 }
 
-// judge checks everything but single use. Unlike the exported methods it leaves
-// in t what it learnt: once the MAC has held that is the key and the identity,
-// once the claims were read it is all of them. Who calls it resets t.
+// judge checks everything but single use. Unlike the exported methods it leaves in t
+// what it learnt: the key and the identity when the MAC was found right, all claims
+// when they were read. Its caller resets t.
 func (v *Verifier) judge(now int64, r *Request, t *Ticket) error {
 	t.reset()
 	if r.Ticket == nil {
@@ -214,7 +214,7 @@ func (v *Verifier) judgeUnbound(now int64, ticket []byte, t *Ticket) error {
 	return v.admit(now, t)
 }
 
-// spend has the guard remember the ticket: step 9, the last.
+// spend has the guard remember the ticket. Check 9: single use.
 func (v *Verifier) spend(ctx context.Context, now int64, t *Ticket) error {
 	err := v.replay.Spend(ctx, Use{Identity: t.id, Issued: t.set.IssuedAt, Expires: t.set.Expires, Now: now})
 	if err == nil {
@@ -243,10 +243,12 @@ type verification struct {
 
 var verifications = sync.Pool{New: func() any { return &verification{mac: mac.NewState()} }}
 
-// authenticate reads the text of a ticket into t: steps 1 to 4 of the order of
-// checks. Nothing of the payload is read before the MAC holds.
+// authenticate reads the text of a ticket into t: checks 1 to 4 of the table in
+// docs/ticket-format.md. It reads nothing of the payload before it knows that the MAC
+// is right.
 func (v *Verifier) authenticate(now int64, text []byte, t *Ticket) error {
-	// Step 1: length; two dots; alphabet and length of the MAC; the header.
+	// Check 1: length; two dots; alphabet of header and MAC; length of the MAC; the
+	// header.
 	if len(text) > v.maxLen {
 		return errTooLong
 	}
@@ -276,7 +278,7 @@ func (v *Verifier) open(now int64, w *verification, text []byte, t *Ticket) erro
 	if !ok {
 		return unlessDotted(payload, macText[b64.Diagnose(text[tagAt:])])
 	}
-	// Step 2: the key. That of a known header has the header's alg.
+	// Check 2: the key. The key of a known header has the header's alg.
 	if !known {
 		var err error
 		if found, err = set.readHeader(now, w, text[:dot], tagLen); err != nil {
@@ -285,7 +287,7 @@ func (v *Verifier) open(now int64, w *verification, text []byte, t *Ticket) erro
 	} else if found.key.exp <= now {
 		return unlessDotted(payload, errKeyExpired)
 	}
-	// Step 3: the MAC.
+	// Check 3: the MAC.
 	sum := w.mac.Sum(found.key.mac, found.prefix, text[:tagAt-1])
 	if subtle.ConstantTimeCompare(sum, w.tag[:tagLen]) != 1 {
 		return unlessDotted(payload, ErrBadSignature)
@@ -294,7 +296,7 @@ func (v *Verifier) open(now int64, w *verification, text []byte, t *Ticket) erro
 	t.keyLen = copy(t.key[:], found.key.id)
 	t.keyExpires = found.key.exp
 
-	// Step 4: the payload and its claims.
+	// Check 4: alphabet of the payload, its JSON, its claims.
 	if b64.DecodedLen(len(payload)) > claims.MaxPayload {
 		return errTooLong
 	}
@@ -340,14 +342,14 @@ func unlessDotted(payload []byte, err error) error {
 
 func encodedLen(n int) int { return (n*8 + 5) / 6 }
 
-// admit checks the times, then audience, issuer and scope: steps 5 and 6. It may
-// be asked again later about the same ticket, so the key's time is among them.
+// admit checks the times, then audience, issuer and scope: checks 5 and 6. It may be
+// asked again later about the same ticket, so it looks at the key's time too.
 func (v *Verifier) admit(now int64, t *Ticket) error {
 	set := &t.set
 	if now >= t.keyExpires {
 		return errKeyExpired
 	}
-	// Step 5: exp - iat, then iat, nbf, exp, session_exp.
+	// Check 5: exp - iat, then iat, nbf, exp, session_exp.
 	switch ttl := set.Expires - set.IssuedAt; {
 	case ttl < 1:
 		return errBackwards
@@ -362,7 +364,7 @@ func (v *Verifier) admit(now int64, t *Ticket) error {
 	case set.Has&claims.SessionExpires != 0 && set.SessionExpires <= now:
 		return errSessionOver
 	}
-	// Step 6: aud, then iss, scope.
+	// Check 6: aud, then iss, scope.
 	if !v.addressed(t) {
 		return v.misaddressed(t)
 	}
@@ -404,7 +406,7 @@ func (v *Verifier) addressed(t *Ticket) bool {
 	}
 }
 
-// misaddressed says why a ticket is not.
+// misaddressed says why a ticket is not for this verifier.
 func (v *Verifier) misaddressed(t *Ticket) error {
 	switch {
 	case len(v.audiences) == 0:
@@ -426,7 +428,7 @@ func contains(list []string, text []byte) bool {
 	return false
 }
 
-// bound holds the bindings against the handshake: step 7, origin, then path, ip.
+// bound compares the bindings with the handshake. Check 7: origin, then path, ip.
 func bound(r *Request, t *Ticket) error {
 	set := &t.set
 	if set.Has&claims.Origin != 0 && (len(r.Origin) == 0 || !bytes.Equal(t.Origin(), r.Origin)) {
@@ -453,5 +455,5 @@ func bound(r *Request, t *Ticket) error {
 	return nil
 }
 
-// anyPath is a path claim that every path equals which any claim could.
+// anyPath is a path claim that matches every path that some claim matches.
 var anyPath = []byte("/*")

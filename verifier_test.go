@@ -299,7 +299,7 @@ func TestRefusalsBurnNothing(t *testing.T) {
 	}
 }
 
-// TestPathAgainstReference holds path binding against net/url and path.
+// TestPathAgainstReference compares path binding with net/url and path.
 func TestPathAgainstReference(t *testing.T) {
 	claims := []string{"/", "/a", "/a/", "/a/*", "/*", "/a/b", "/a*", "/*/b", "/ä", "/a b", "/A", "/a/*/", "/.", "/a/..", "/%61"}
 	var paths []string
@@ -422,7 +422,7 @@ func TestVerifyDoesNotAllocate(t *testing.T) {
 	}
 }
 
-// TestKeyEndsMeanwhile: a ticket that is looked at again is held against its key's
+// TestKeyEndsMeanwhile: a ticket that is looked at again is compared with its key's
 // time again.
 func TestKeyEndsMeanwhile(t *testing.T) {
 	v := testVerifier(t, func(c *VerifierConfig) {

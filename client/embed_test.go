@@ -56,7 +56,7 @@ func read(t *testing.T, response *http.Response) string {
 	return string(text)
 }
 
-// TestPackage holds what is said in two places against each other.
+// TestPackage compares what is said in two places.
 func TestPackage(t *testing.T) {
 	var npm, jsr struct {
 		Name, Version string

@@ -25,11 +25,12 @@
 //
 // All of it needs a store that does not forget, and etcd forgets only when somebody
 // restores a backup or starts an empty cluster in the old one's place. Each answer is
-// held against what this guard saw before: the id of the cluster, its revision, and a
-// chain of beats that the guards write into the store, one a second. Where one does
-// not fit, tickets that were issued before that moment are refused. The limit of that: a
-// backup that was taken within about a second of the moment at which the cluster stopped
-// may have all that a guard has seen, and lack another's claim; see docs/many-nodes.md.
+// compared with what this guard saw before: the id of the cluster, its revision, and a
+// chain of beats that the guards write into the store, one a second. Where one does not
+// fit, tickets that were issued before that moment are refused. The limit of that: a
+// backup that was taken within about a second of the moment at which the cluster
+// stopped may have all that a guard has seen, and lack another's claim; see
+// docs/many-nodes.md.
 package etcdguard
 
 import (

@@ -177,7 +177,7 @@ func TestNewcomer(t *testing.T) {
 	}
 }
 
-// An answer is held against what was known when it was asked for.
+// An answer is compared with what was known when it was asked for.
 func TestJudge(t *testing.T) {
 	kv := func(modified int64, beats ...string) *mvccpb.KeyValue {
 		return &mvccpb.KeyValue{Value: []byte(state{since: 500, beats: beats}.text()), ModRevision: modified}

@@ -7,7 +7,7 @@ import (
 	"github.com/gobwas/ws"
 )
 
-// FuzzBoundary holds the follower against the frame reader of gobwas/ws: after each
+// FuzzBoundary compares the follower with the frame reader of gobwas/ws: after each
 // whole frame, and nowhere else, it stands between two.
 func FuzzBoundary(f *testing.F) {
 	f.Add([]byte{1, 2, 3}, uint8(1))

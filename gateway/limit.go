@@ -18,8 +18,8 @@ type seats struct {
 
 var errFull = errors.New("every connection of max-connections is in use")
 
-// A seat is one connection. Who took it leaves it, unless it is kept for a tunnel,
-// which leaves it when it ends.
+// A seat is one connection. The request that took it leaves it, unless it is kept for a
+// tunnel, which leaves it when it ends.
 type seat struct {
 	leave func()
 	kept  *bool

@@ -162,7 +162,7 @@ func (u *upstream) ask(ctx context.Context, r *http.Request, header http.Header)
 	return a, nil
 }
 
-// checkSwitching holds a 101 against what was asked (RFC 6455 section 4.1).
+// checkSwitching compares a 101 with what was asked (RFC 6455 section 4.1).
 func checkSwitching(asked http.Header, response *http.Response) error {
 	h := response.Header
 	if !oneToken(h["Upgrade"], "websocket") {

@@ -61,7 +61,7 @@ func needStall(c *Config) string {
 	return ""
 }
 
-// judge holds a refusal against what a guard may answer.
+// judge compares a refusal with what a guard may answer.
 func (r *run) judge(u wsticket.Use, err error) {
 	r.Helper()
 	if code, ok := wsticket.CodeOf(err); ok {

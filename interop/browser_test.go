@@ -37,9 +37,9 @@ type scene struct {
 	events  map[string][]string // by browser, "" for all others
 }
 
-// TestBrowsers has real browsers connect to the raw upgrader from a page of
-// another origin, and holds what the page and the gateway saw against what
-// docs/upgrading.md says.
+// TestBrowsers has real browsers connect to the raw upgrader from a page of another
+// origin, and compares what the page and the gateway saw with what docs/upgrading.md
+// says.
 func TestBrowsers(t *testing.T) {
 	t.Run("chromium", func(t *testing.T) {
 		leavesNothing(t)

@@ -175,7 +175,7 @@ var (
 	random = regexp.MustCompile(`#(\.#)+`) // addresses, fractions
 )
 
-// expect waits for a line of the log and holds it against the one under a heading of
+// expect waits for a line of the log and compares it with the one under a heading of
 // the page, whose section must have these words too. All numbers are alike.
 func (g *troubled) expect(t *testing.T, heading string, words ...string) {
 	t.Helper()

@@ -11,7 +11,7 @@ import (
 )
 
 // An account never forgets a ticket that was accepted. It is what every fault test is
-// held against.
+// compared with.
 type account struct {
 	tb testing.TB
 

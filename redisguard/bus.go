@@ -234,7 +234,7 @@ func (r *reader) step(ctx context.Context) error {
 	return r.read(ctx)
 }
 
-// see holds what the stream is against what it was.
+// see compares what the stream is with what it was.
 func (r *reader) see(s streamState) {
 	first := !r.begun
 	if first || s.since != r.since || s.last.less(r.told) || s.added < r.count {

@@ -55,7 +55,7 @@ type Config struct {
 	Leeway time.Duration
 
 	// MaxSkew is how far the clocks of a node and of the store may be apart, in whole
-	// seconds. 0 means 2 s. At most a minute. Each claim is held against it. That no
+	// seconds. 0 means 2 s. At most a minute. Each claim is compared with it. That no
 	// ticket passes twice rests on it where one store takes over from another.
 	MaxSkew time.Duration
 

@@ -81,7 +81,7 @@ func TestConfig(t *testing.T) {
 
 type fakeClient struct{ rueidis.Client }
 
-// Two of the rules that every claim is held against, at their edges.
+// Two of the rules that every claim has to keep, at their edges.
 func TestRules(t *testing.T) {
 	r := rules{maxTTL: 10, leeway: 2, maxSkew: 3}
 	const now = 1_795_219_200

@@ -223,8 +223,8 @@ func (d *demoServer) drop(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusNoContent)
 }
 
-// authenticate gives a ticket to whoever asks; to who says that they are in a session,
-// only while they are. A real application looks at its cookie here.
+// authenticate gives a ticket to anybody who asks. If the request names a session, it
+// gives one only while that session lasts. A real application looks at its cookie here.
 func (d *demoServer) authenticate(r *http.Request) (*wsticket.Claims, error) {
 	claims := &wsticket.Claims{Subject: "demo"}
 	if id := r.URL.Query().Get("session"); id != "" {

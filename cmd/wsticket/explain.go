@@ -104,9 +104,9 @@ func (x *explanation) line() string {
 	return visible(strings.Join(rules, "; also "))
 }
 
-// everyRule finds every rule that the ticket breaks: when one is broken, it looks on
-// with a verifier and a handshake for which it is not. That ends where nothing more
-// can be known: what is wrong before the claims could be read hides the rest.
+// everyRule finds every rule that the ticket breaks. When one is broken, it goes on
+// with a verifier and a handshake for which that rule is kept. It ends when no more can
+// be known: a fault before the claims could be read hides the rest.
 func (c *checks) everyRule(text []byte) *explanation {
 	config, request, bound, now := c.config, c.request, c.bound, c.now()
 	request.Ticket = text
@@ -156,7 +156,7 @@ func ticketRead(x *explanation) bool {
 	return true
 }
 
-// unchecked says which bindings of the ticket were not held against anything.
+// unchecked says which bindings of the ticket were not compared with anything.
 func (c *checks) unchecked(claims ticketClaims) (notes []string) {
 	if !c.bound {
 		for _, b := range []struct{ flag, value string }{{"origin", claims.Origin}, {"path", claims.Path}, {"ip", claims.IP}} {
@@ -165,7 +165,7 @@ func (c *checks) unchecked(claims ticketClaims) (notes []string) {
 			}
 		}
 	}
-	return append(notes, "a gateway also holds the Origin of the handshake against its own list")
+	return append(notes, "a gateway also compares the Origin of the handshake with its own list")
 }
 
 // ticketClaims are the claims that a change of the verifier may concern.
@@ -191,7 +191,7 @@ func (a *audience) UnmarshalJSON(text []byte) error {
 	return json.Unmarshal(text, (*[]string)(a))
 }
 
-// readClaims reads what it can; it is used once the MAC has held.
+// readClaims reads what it can. It is used when the MAC is known to be right.
 func readClaims(text []byte) (c ticketClaims) {
 	r := inspect.Read(text, wsticket.MaxTicketLen)
 	if json.Unmarshal(r.Payload.Decoded, &c) != nil {

@@ -100,9 +100,9 @@ func (e *env) editSet(path string, edit func(*jwkset.Set) error) error {
 	return replaceFile(target, text)
 }
 
-// removeLeftovers removes what processes left beside the file that were killed
-// before their rename: whole keyrings, secrets and all. Who holds the lock of the
-// file knows that nobody is about to rename one.
+// removeLeftovers removes what processes left beside the file that were killed before
+// their rename: whole keyrings, secrets and all. Whoever has the lock of the file knows
+// that nobody is about to rename one.
 func removeLeftovers(path string) {
 	dir, base := filepath.Split(path)
 	entries, err := os.ReadDir(filepath.Dir(path))

@@ -28,7 +28,8 @@ func run(ctx context.Context, s *setup.Server) error {
 		Verifier:  s.Verifier,
 		Origins:   s.Origins,
 		Protocols: protocols,
-		// Who has too many connections, or whose session has ended, keeps the ticket.
+		// A user with too many connections, or whose session has ended, keeps the
+		// ticket.
 		Authorize: func(_ *http.Request, t *wsticket.Ticket) error { return s.Connections.Admit(t) },
 		OnRefuse:  func(_ *http.Request, r wsticket.Refusal) { log.Printf("refused %v: %v", r.Remote, r.Err) },
 	})
@@ -38,8 +39,8 @@ func run(ctx context.Context, s *setup.Server) error {
 	mux := http.NewServeMux()
 	mux.Handle("/ws", gate.Wrap(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { echo(s, w, r) })))
 	server := &http.Server{Handler: wsticket.Conceal(mux), ReadHeaderTimeout: 5 * time.Second}
-	// Connections that were upgraded are none of the server's any more: they are those
-	// of the registry, which setup.Main shuts down.
+	// Connections that were upgraded no longer belong to the server: they are those of
+	// the registry, which setup.Main shuts down.
 	stopped := make(chan error, 1)
 	context.AfterFunc(ctx, func() { stopped <- server.Shutdown(context.Background()) })
 	if err := server.Serve(s.Listener); !errors.Is(err, http.ErrServerClosed) {

@@ -27,7 +27,8 @@ func run(ctx context.Context, s *setup.Server) error {
 		Origins:   s.Origins,
 		Carriers:  wsticket.CarrierQuery | wsticket.CarrierSubprotocol | wsticket.CarrierBearer | wsticket.CarrierCookie,
 		Protocols: []string{"app.v1"},
-		// Who has too many connections, or whose session has ended, keeps the ticket.
+		// A user with too many connections, or whose session has ended, keeps the
+		// ticket.
 		Authorize: func(_ context.Context, h *wsticket.Handshake) error { return s.Connections.Admit(&h.Ticket) },
 		OnRefuse:  func(r wsticket.Refusal) { log.Printf("refused %v: %v, subject %q", r.Remote, r.Err, r.Subject) },
 	})
@@ -70,6 +71,6 @@ func enter(ctx context.Context, connections *live.Registry, upgrader *wsticket.U
 	if err := upgrader.Upgrade(ctx, conn, h); err != nil {
 		return nil, err
 	}
-	defer h.Reset() // who needs more of it than this echo keeps a Ticket.Clone
+	defer h.Reset() // a program that needs more of it than this echo keeps a Ticket.Clone
 	return connections.Socket(&h.Ticket, conn)
 }

@@ -11,7 +11,7 @@ import (
 // Answer is the refusal of one status.
 type Answer struct {
 	Status int
-	Body   string // a problem of RFC 9457
+	Body   string // a problem
 	Header [][2]string
 	wire   []byte
 }

@@ -36,8 +36,8 @@ type Finder struct {
 	On        Set      // the carriers to look at; others are neither counted nor removed
 	Protocols []string // the subprotocols that the application speaks
 
-	// Count is the number of tickets found. Ambiguous is set where others might read
-	// a parameter as ours that is none, or one of ours as another.
+	// Count is the number of tickets found. Ambiguous is set if another program might
+	// read a parameter as ours that is not, or one of ours as another.
 	Count     int
 	Ambiguous bool
 	// By is the carrier of the first ticket, Line the number of the line it was
@@ -67,13 +67,12 @@ func (f *Finder) found(by Set, line int, ticket []byte, start, end int) {
 // One reports whether there is exactly one ticket, and no doubt about it.
 func (f *Finder) One() bool { return f.Count == 1 && !f.Ambiguous }
 
-// InQuery looks through a raw query. Only '&' separates parameters, and names
-// are compared as they are: a client that knows the format never escapes a
-// ticket, and a load balancer that routes by the parameter does not decode it. A
-// name that would become ours by decoding or folding makes the request
-// ambiguous. So does one that is ours for a reader that separates parameters at ';'
-// or '?' too, as HAProxy does: it would route by another ticket than the one that is
-// checked.
+// InQuery looks through a raw query. Only '&' separates parameters, and names are
+// compared as they are: a client that knows the format never escapes a ticket, and a
+// load balancer that routes by the parameter does not decode it. A name that becomes
+// ours when it is decoded or its case is folded makes the request ambiguous. So does a
+// name that is ours for a program that separates parameters at ';' or '?' too, as
+// HAProxy does: that would route by another ticket than the one that is checked here.
 func (f *Finder) InQuery(query []byte) {
 	if f.On&Query == 0 || len(query) == 0 {
 		return
@@ -105,8 +104,8 @@ func (f *Finder) InQuery(query []byte) {
 	}
 }
 
-// straying reports whether a parameter of query begins or ends otherwise than at '&'
-// and would be named as ours if it did not.
+// straying reports whether a program that separates parameters at ';' or '?' too would
+// find one with our name where InQuery finds none, or another one.
 func straying(query []byte) bool {
 	const separators = "&;?"
 	before := byte('&')
@@ -126,8 +125,8 @@ func straying(query []byte) bool {
 	}
 }
 
-// IsParameter reports whether a query parameter of this raw name carries a ticket,
-// or would for a reader that percent-decodes the name and folds its case.
+// IsParameter reports whether a query parameter of this raw name carries a ticket, or
+// would carry one for a program that percent-decodes the name and folds its case.
 func IsParameter(name []byte) bool {
 	if len(name) < len(Parameter) || len(name) > 3*len(Parameter) {
 		return false
@@ -212,8 +211,8 @@ func (f *Finder) offer(protocol []byte) {
 	}
 }
 
-// InAuthorization looks at one Authorization value ([RFC 6750 section 2.1]).
-// Schemes other than Bearer are none of its business.
+// InAuthorization looks at one Authorization value ([RFC 6750 section 2.1]). It ignores
+// schemes other than Bearer.
 //
 // [RFC 6750 section 2.1]: https://www.rfc-editor.org/rfc/rfc6750#section-2.1
 func (f *Finder) InAuthorization(line int, value []byte) {

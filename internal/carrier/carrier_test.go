@@ -268,10 +268,9 @@ func TestAllocs(t *testing.T) {
 	}
 }
 
-// FuzzQuery holds the raw reading of a query against net/url's: whenever a
-// server that decodes sees a parameter that folds to ours, it was counted or
-// called ambiguous; and what Cut leaves says the same about every other
-// parameter, and nothing about ours.
+// FuzzQuery compares the raw reading of a query with net/url's: whenever a server that
+// decodes sees a parameter that folds to ours, it was counted or called ambiguous; and
+// what Cut leaves says the same about every other parameter, and nothing about ours.
 func FuzzQuery(f *testing.F) {
 	for _, q := range []string{"ticket=a", "a=1&ticket=b&c", "%74icket=x", "Ticket=&ticket", "a;b&ticket=c+d%20", "&&ticket&&", "ticket=%zz"} {
 		f.Add(q)
@@ -327,8 +326,8 @@ func asciiFold(s string) string {
 	}, s)
 }
 
-// FuzzCookies holds the reading of cookies against net/http's: every ticket that
-// a handler behind us would find was counted, and none is left by Cut.
+// FuzzCookies compares the reading of cookies with net/http's: every ticket that a
+// handler behind us would find was counted, and none is left by Cut.
 func FuzzCookies(f *testing.F) {
 	for _, c := range []string{"__Host-ws-ticket=a", "a=b; __Host-ws-ticket=c.d.e;f", " __Host-ws-ticket = x", `__Host-ws-ticket="q"`} {
 		f.Add(c)

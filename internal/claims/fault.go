@@ -154,7 +154,7 @@ func Diagnose(p []byte, scratch *Scratch) Fault {
 		f.Value = Span{uint16(i), uint16(end - i)}
 		switch {
 		case escaped:
-			f.Kind, f.Claim = Escaped, 0
+			f.Kind = Escaped // and so no claim
 		case f.Claim != 0 && has&f.Claim != 0:
 			f.Kind = Duplicate
 		case f.Claim != 0:

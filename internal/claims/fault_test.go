@@ -49,6 +49,7 @@ func TestWords(t *testing.T) {
 		with(`"exp":1`):              `duplicate member "exp"`,
 		with(`"a":1,"a":2`):          `duplicate member "a"`,
 		with(`"a":1,"b":2,"a":2`):    `duplicate member "a"`,
+		with(`"a":1,"b":2,"b":2`):    `duplicate member "b"`,
 		`{}`:                         "jti is missing",
 		`{"jti":"n","exp":2}`:        "iat is missing",
 		`{"jti":"n","iat":2}`:        "exp is missing",
@@ -91,11 +92,31 @@ func TestWords(t *testing.T) {
 
 func TestFaultShowsNoTicket(t *testing.T) {
 	const ticket = "eyJhbGciOiJIUzI1NiJ9.AAAAAAAAAAAAAAAA.bpCLCFF_g33wRktepJq0fH7WzsQGhDpG-MAj7mTQcxY"
-	payload := []byte(`{` + base + `,"path":"bpCLCFF_g33wRktepJq0"}`)
-	var scratch Scratch
-	f := Diagnose(payload, &scratch)
-	if got := string(f.Append(nil, payload, []byte(ticket))); strings.Contains(got, "bpCLCFF") || !strings.HasPrefix(got, "path does not begin with / (") {
-		t.Error(got)
+	for member, want := range map[string]string{
+		`"path":"bpCLCFF_g33wRktepJq0"`:                           "path does not begin with / (",
+		`"bpCLCFF_g33wRktepJq0":1,"bpCLCFF_g33wRktepJq0":2`:       "duplicate member ",
+		`"bpCLCFF_g33wRktepJq\u0030":1`:                           "the name of a member is written with an escape ",
+		`"sub":["bpCLCFF_g33wRktepJq0"]`:                          "sub is not a string (",
+		`"aud":{"bpCLCFF_g33wRktepJq0":"bpCLCFF_g33wRktepJq0wR"}`: "aud is neither a string nor ",
+	} {
+		payload := []byte(`{` + base + `,` + member + `}`)
+		var scratch Scratch
+		f := Diagnose(payload, &scratch)
+		if got := string(f.Append(nil, payload, []byte(ticket))); strings.Contains(got, "bpCLCFF") || !strings.HasPrefix(got, want) {
+			t.Errorf("%s: %s", payload, got)
+		}
+	}
+}
+
+// Each claim has a place of its own, from 1 on; 0 is for no claim.
+func TestIndexes(t *testing.T) {
+	if n := Present(0).Index(); n != 0 {
+		t.Errorf("no claim has the place %d", n)
+	}
+	for i := range NumClaims {
+		if claim := Present(1 << i); claim.Index() != i+1 || claim.Name() != claimNames[i] {
+			t.Errorf("claim %d, %s, has the place %d and the name %s", i+1, claimNames[i], claim.Index(), claim.Name())
+		}
 	}
 }
 

@@ -1,6 +1,6 @@
-// Package head reads the head of a WebSocket opening handshake ([RFC 6455
-// section 4.2.1], over the HTTP/1.1 grammar of [RFC 9112]) from bytes that the
-// caller holds, and writes the answer that accepts it.
+// Package head reads the head of a WebSocket opening handshake ([RFC 6455 section
+// 4.2.1], over the HTTP/1.1 grammar of [RFC 9112]) from bytes of the caller, and writes
+// the answer that accepts it.
 //
 // It is deliberately stricter than HTTP libraries are: a gateway and the proxy
 // before it must never disagree about what a request says. Nothing is copied and
@@ -75,10 +75,10 @@ func (h *Head) HasOrigin() bool { return h.Has(Origin) }
 // Has reports whether a header of kind k came.
 func (h *Head) Has(k Kind) bool { return h.kinds&(1<<k) != 0 }
 
-// Scan looks at buf, which holds everything received so far, and reports
-// whether the head is complete. It goes on where the last call stopped, so that
-// a head that comes byte by byte costs no more than one that comes whole; the
-// bytes that it saw must not have changed, but may have moved.
+// Scan looks at buf, which has everything received so far in it, and reports whether
+// the head is complete. It goes on where the last call stopped, so that a head that
+// comes byte by byte costs no more than one that comes whole; the bytes that it saw
+// must not have changed, but may have moved.
 //
 // A fault does not end the scan: the end of the head is still looked for, with a
 // lone LF ending a line too, so that the refusal can be written when the client
@@ -146,11 +146,11 @@ func (h *Head) finish(b []byte) {
 	}
 }
 
-// IsPlainGET reports whether a head that is complete, and no handshake, is a GET of
-// path that asks for nothing else: what a load balancer sends to see whether
-// somebody is there. A query is not looked at, nor is an offer to upgrade to
-// something else than WebSocket ([RFC 9110 section 7.8]). HTTP/1.0 will do, which
-// knows no Host; its header lines are not looked at.
+// IsPlainGET reports whether a complete head, which is not a handshake, is a plain GET
+// of path: what a load balancer sends to see whether the server is there. It does not
+// look at a query, nor at an offer to upgrade to something else than WebSocket ([RFC
+// 9110 section 7.8]). HTTP/1.0 will do, which knows no Host; its header lines are not
+// looked at.
 //
 // [RFC 9110 section 7.8]: https://www.rfc-editor.org/rfc/rfc9110#section-7.8
 func (h *Head) IsPlainGET(buf []byte, path string) bool {

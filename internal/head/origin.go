@@ -9,8 +9,8 @@ import (
 )
 
 // Origins is the policy of a gateway on the Origin header ([RFC 6454]; [RFC 6455
-// section 10.2]). The zero Origins lets the pages of the host pass that the request
-// names. One with a list lets the pages of the list pass and no others.
+// section 10.2]). The zero Origins lets in the pages of the host that the request
+// names. With a list, it lets in the pages of the list and no others.
 //
 // [RFC 6454]: https://www.rfc-editor.org/rfc/rfc6454#section-7
 // [RFC 6455 section 10.2]: https://www.rfc-editor.org/rfc/rfc6455#section-10.2
@@ -91,8 +91,8 @@ func (p *pattern) match(origin []byte) bool {
 	return size > 0
 }
 
-// sameHost compares host and port, the default port of the Origin's scheme taken
-// from both. What has no scheme and host, such as "null", is no one's host.
+// sameHost compares host and port, the default port of the Origin's scheme taken from
+// both. An Origin without scheme and host, such as "null", is no host's.
 func sameHost(origin, host []byte) bool {
 	sep := bytes.Index(origin, []byte("://"))
 	if sep < 1 {
@@ -136,8 +136,7 @@ func withoutPort(authority []byte, port string) []byte {
 	return authority
 }
 
-// checkOrigin says what keeps a configured origin from ever being what a browser
-// sends.
+// checkOrigin says why no browser would ever send a configured origin.
 func checkOrigin(o string) error {
 	scheme, authority, ok := strings.Cut(o, "://")
 	host, port, hasPort := authority, "", false
@@ -161,7 +160,7 @@ func checkOrigin(o string) error {
 	return checkSpelling(o, scheme, port, hasPort)
 }
 
-// checkSpelling wants what browsers make of an origin.
+// checkSpelling wants the origin as browsers spell it.
 func checkSpelling(o, scheme, port string, hasPort bool) error {
 	switch {
 	case o != strings.ToLower(o):
@@ -176,7 +175,7 @@ func checkSpelling(o, scheme, port string, hasPort bool) error {
 	return nil
 }
 
-// checkPattern wants a pattern that stands for the names below one that somebody can
+// checkPattern wants a pattern that stands for the names below a name that somebody can
 // own.
 func checkPattern(o, scheme, host, port string, hasPort bool) error {
 	const usage = `a pattern is "https://*." and a name of two labels or more, such as https://*.app.example`

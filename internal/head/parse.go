@@ -9,7 +9,7 @@ import (
 // Kind is what a header means to the handshake.
 type Kind uint8
 
-// The kinds. A header that is none of the others is Other.
+// The kinds. Other is any header that means nothing to the handshake.
 const (
 	Other Kind = iota
 	Host
@@ -238,9 +238,9 @@ func kindOf(name []byte) Kind {
 	return Other
 }
 
-// fold compares b, of the length of lower, with letters and hyphens in lower
-// case. No token character but those meets them under the bit that tells the
-// cases apart.
+// fold compares b with lower, which is letters and hyphens in lower case. It sets the
+// bit by which the cases of a letter differ. Of all characters of a token, only those
+// letters and hyphens become equal by that.
 func fold(b []byte, lower string) bool {
 	if len(b) != len(lower) {
 		return false
@@ -281,18 +281,18 @@ const (
 	highs = 0x8080808080808080
 )
 
-// outside sets the high bit of the bytes of w that no request target may hold,
-// controls of those that no field value may, and of the tab. A subtraction borrows
-// from a byte that is too small, and from one that is zero once what it must not be
-// was taken off. Behind the first hit, counted from the lowest byte, a borrow may set
-// others: only the first is to be believed.
+// outside sets the high bit of the bytes of w that may not stand in a request target.
+// controls does the same for a field value, and for the tab. A subtraction borrows from
+// a byte that is too small. It also borrows from a byte that equals a forbidden one,
+// because that is zero after the exclusive or. Behind the first hit, counted from the
+// lowest byte, a borrow may set other bits: only the first hit is to be believed.
 func outside(w uint64) uint64 {
 	return ((w - 0x21*ones) | w | ((w ^ 0x7f*ones) - ones) | ((w ^ '#'*ones) - ones)) & highs
 }
 func controls(w uint64) uint64 { return ((w - 0x20*ones) | ((w ^ 0x7f*ones) - ones)) &^ w & highs }
 
-// valueEnd finds the first byte from i on that no field value may hold, the tab
-// taken out: a control character, CR and LF among them.
+// valueEnd finds the first byte from i on that may not stand in a field value: a
+// control character other than the tab, CR and LF among them.
 func valueEnd(b []byte, i int) int {
 	for {
 		for len(b)-i >= 32 {
@@ -321,7 +321,7 @@ func valueEnd(b []byte, i int) int {
 	}
 }
 
-// targetEnd finds the first byte from i on that no request target may hold: one
+// targetEnd finds the first byte from i on that may not stand in a request target: one
 // that is not printable ASCII, the space, or the '#' of a fragment.
 func targetEnd(b []byte, i int) int {
 	for len(b)-i >= 32 {

@@ -5,8 +5,8 @@ import (
 	"encoding/base64"
 )
 
-// The values of the handshake's headers, each judged by itself, so that a
-// request that net/http has parsed is held to the same rules.
+// The values of the handshake's headers, each judged by itself, so that the same rules
+// go for a request that net/http has parsed.
 
 // IsWebSocket reports whether an Upgrade header asks for WebSocket and nothing
 // else ([RFC 6455 section 4.2.1], item 3).

@@ -44,7 +44,7 @@ const (
 	Trailing
 	TooDeep
 	Escaped   // a name is written with an escape
-	Foreign   // a member that is none of the three
+	Foreign   // a member beside the three
 	Duplicate // one of the three is given twice
 	Missing   // one of the three is
 	NotText   // its value is not a string
@@ -108,7 +108,7 @@ func (f Fault) String() string {
 }
 
 // Append appends the words of String and what the header says there. It is for the
-// header of a ticket whose MAC holds. ticket is its text; no piece of it is shown.
+// header of a ticket whose MAC is right. ticket is its text; no piece of it is shown.
 func (f Fault) Append(dst, ticket []byte) []byte {
 	switch f.Kind {
 	case Escaped, Foreign:

@@ -14,6 +14,7 @@ const good = `{"alg":"HS256","kid":"k1","typ":"ws-ticket+jwt"}`
 var headers = map[string]string{ // with the words for their fault
 	good: "",
 	" {\n\"typ\" : \"ws-ticket\\u002bjwt\" ,\t\"kid\":\"\\u006b1\",\r\"alg\":\"HS256\"} ": "",
+	`{"kid":"\u006b1","typ":"ws-ticket\u002bjwt","alg":"HS256"}`:                          "",
 	`{"alg":"HS512","kid":"-._~Aa0","typ":"ws-ticket+jwt"}`:                               "",
 
 	"{\"alg\":\"\xff\"}": "the header is not UTF-8",

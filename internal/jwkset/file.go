@@ -10,9 +10,9 @@ import (
 // a link to one: a pipe would block, and a device need not end. It looks at what it
 // has opened, without waiting for the other end of a pipe to do so.
 //
-// A file that somebody writes to meanwhile is read again. That catches the writer
-// who is at work during the read; one who pauses between two writes is the
-// caller's to notice (see Keyring.Watch).
+// A file that somebody writes to meanwhile is read again. That catches the writer that
+// is at work during the read; one that pauses between two writes is the caller's to
+// notice (see Keyring.Watch).
 func ReadFile(path string) ([]byte, error) {
 	for range 3 {
 		data, steady, err := readOnce(path)

@@ -1,7 +1,9 @@
-// Package jwkset reads and writes the keyring file: a JWK Set (RFC 7517) of
-// symmetric keys that holds only what the ticket format allows. The JSON is
+// Package jwkset reads and writes the keyring file: a JWK Set ([RFC 7517]) of
+// symmetric keys with nothing in it but what the ticket format allows. The JSON is
 // walked strictly here and every rule is enforced here; jwx decodes and encodes
 // the key material, and is never shown a member it could read more loosely.
+//
+// [RFC 7517]: https://www.rfc-editor.org/rfc/rfc7517
 package jwkset
 
 import (
@@ -124,7 +126,7 @@ func Parse(data []byte) (*Set, error) {
 }
 
 // parseKey reads the key at index i. What it could read is in key even when
-// there are faults, so that keys can be held against each other.
+// there are faults, so that keys can be compared with each other.
 func parseKey(i int, data []byte) (key Key, faults []error) {
 	key = Key{Expires: Never, Signs: true}
 	who := fmt.Sprintf("keys[%d]", i)
@@ -211,8 +213,10 @@ var knownMembers = []string{"kty", "kid", "alg", "use", "key_ops", "k", "iat", "
 
 var sizes = map[string]int{"HS256": 32, "HS384": 48, "HS512": 64}
 
-// signs reads key_ops (RFC 7517 section 4.3), which may hold operations that
-// mean nothing here.
+// signs reads key_ops ([RFC 7517 section 4.3]). Operations that mean nothing here may
+// stand in it.
+//
+// [RFC 7517 section 4.3]: https://www.rfc-editor.org/rfc/rfc7517#section-4.3
 func signs(value []byte) (sign bool, err error) {
 	verify, text := false, true
 	err = jsonscan.Array(value, maxDepth, func(_ int, value []byte) error {
@@ -226,7 +230,7 @@ func signs(value []byte) (sign bool, err error) {
 	case err != nil || !text:
 		return false, errors.New("key_ops must be an array of strings: write [\"sign\",\"verify\"], [\"verify\"], or leave it out")
 	case !verify:
-		return false, errors.New("key_ops must hold \"verify\": add it, or take the key out")
+		return false, errors.New("key_ops must list \"verify\": add it, or take the key out")
 	}
 	return sign, nil
 }
@@ -258,7 +262,7 @@ func decodeSecret(value []byte) ([]byte, error) {
 	return secret, nil
 }
 
-// clashes holds the keys against each other.
+// clashes compares the keys with each other.
 func (s *Set) clashes() (faults []error) {
 	kids := make(map[string]int, len(s.keys))
 	secrets := make(map[string]int, len(s.keys))
@@ -287,9 +291,11 @@ func (s *Set) clashes() (faults []error) {
 	return faults
 }
 
-// effective is the key that HMAC makes of a secret (RFC 2104 section 2): hashed
+// effective is the key that HMAC makes of a secret ([RFC 2104 section 2]): hashed
 // when longer than a block, then filled up with zeros. Secrets that come to the
 // same key are one secret.
+//
+// [RFC 2104 section 2]: https://www.rfc-editor.org/rfc/rfc2104#section-2
 func effective(key *Key) string {
 	secret := key.Secret
 	switch {

@@ -191,9 +191,11 @@ func isJWK(data []byte, member string) (found bool) {
 	return found && (err == nil || errors.As(err, &dup))
 }
 
-// ImportJWK makes a set of one key from a JWK (RFC 7517), or from a JWK Set that
-// holds one key. What the JWK says stays; a kid and an alg may be given beside it,
+// ImportJWK makes a set of one key from a JWK ([RFC 7517]), or from a JWK Set with
+// one key in it. What the JWK says stays; a kid and an alg may be given beside it,
 // the alg only where it has the same or none. HS256 stands in for both.
+//
+// [RFC 7517]: https://www.rfc-editor.org/rfc/rfc7517
 func ImportJWK(data []byte, alg, kid string, now int64) (*Set, error) {
 	if isJWK(data, "keys") {
 		one, err := onlyKey(data)

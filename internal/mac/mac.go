@@ -189,9 +189,9 @@ func (s *State) finish(h hash.Hash, end []byte, block, total int) {
 	s.state, _ = h.(encoding.BinaryAppender).AppendBinary(s.state[:0])
 }
 
-// chained says for which algorithms the chaining value may be read off the
-// marshaled state. The layout of that state is the standard library's own
-// affair, so it is tried once against Sum; where it does not hold, Sum is used.
+// chained says for which algorithms the chaining value may be read off the marshaled
+// state. The standard library does not promise the layout of that state. So it is
+// compared with Sum once; if it has changed, Sum is used.
 var chained = func() (ok [NumAlgs]bool) {
 	s := NewState()
 	for alg := range Alg(NumAlgs) {

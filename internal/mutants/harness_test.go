@@ -11,7 +11,6 @@
 package mutants
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -78,29 +77,20 @@ func TestRows(t *testing.T) {
 			if m.old == m.new {
 				t.Errorf("%s: %s changes nothing", p.name, m.name)
 			}
-			top, _, _ := strings.Cut(m.test, "/")
-			if !hasTest(t, m.dir(), top) {
-				t.Errorf("%s: %s: there is no %s in %s: bring the mutant up to date", p.name, m.name, top, m.dir())
+			if test := topLevel(m.test)[0]; len(testsOf(t, m.dir()).declared[test]) == 0 {
+				t.Errorf("%s: %s: there is no %s in %s: bring the mutant up to date", p.name, m.name, test, m.dir())
 			}
 		}
 	}
 }
 
-func hasTest(t *testing.T, dir, name string) bool {
-	files, err := filepath.Glob(filepath.Join(root, dir, "*_test.go"))
-	if err != nil {
-		t.Fatal(err)
+// topLevel names the functions behind "TestX/part" or "TestX|TestY".
+func topLevel(test string) []string {
+	names := strings.Split(test, "|")
+	for i, name := range names {
+		names[i], _, _ = strings.Cut(name, "/")
 	}
-	for _, file := range files {
-		text, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if bytes.Contains(text, []byte("\nfunc "+name+"(")) {
-			return true
-		}
-	}
-	return false
+	return names
 }
 
 func TestMutants(t *testing.T) {
@@ -130,6 +120,8 @@ func TestMutants(t *testing.T) {
 			for _, m := range mutants {
 				t.Run(m.name, func(t *testing.T) {
 					t.Parallel()
+					turns <- struct{}{}
+					defer func() { <-turns }()
 					notices(t, p, m)
 				})
 			}
@@ -139,6 +131,10 @@ func TestMutants(t *testing.T) {
 		t.Logf("%d more mutants are planted with %s=1", left, slow)
 	}
 }
+
+// turns lets two mutants be built and run at a time: each build has use for several
+// cores, and tests that wait for a deadline want a machine that is not too busy.
+var turns = make(chan struct{}, 2)
 
 // A baseline is a package whose tests must pass before anything is broken.
 type baseline struct {
@@ -152,8 +148,8 @@ func baselines(mutants []mutant) (list []baseline) {
 		if i < 0 {
 			i, list = len(list), append(list, baseline{dir: m.dir()})
 		}
-		if top, _, _ := strings.Cut(m.test, "/"); !slices.Contains(list[i].tests, top) {
-			list[i].tests = append(list[i].tests, top)
+		if test := topLevel(m.test)[0]; !slices.Contains(list[i].tests, test) {
+			list[i].tests = append(list[i].tests, test)
 		}
 	}
 	return list
@@ -209,7 +205,7 @@ func (m mutant) planted() ([]byte, error) {
 
 // goTest runs tests of the package in dir with some files replaced. Nothing is
 // copied: an overlay of the build puts the texts in the place of the files, and hides
-// those that the part does not keep.
+// those that the part does not keep and those of tests that do not run.
 func goTest(t *testing.T, p part, dir string, replaced map[string][]byte, m mutant) (string, error) {
 	t.Helper()
 	top, err := filepath.Abs(root)
@@ -218,18 +214,19 @@ func goTest(t *testing.T, p part, dir string, replaced map[string][]byte, m muta
 	}
 	temp := t.TempDir()
 	overlay := map[string]string{}
-	if len(p.keep) > 0 {
-		files, err := filepath.Glob(filepath.Join(top, dir, "*.go"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, file := range files {
-			if !slices.ContainsFunc(p.keep, func(pattern string) bool {
-				ok, _ := filepath.Match(pattern, filepath.Base(file))
-				return ok
-			}) {
-				overlay[file] = ""
-			}
+	files, err := filepath.Glob(filepath.Join(top, dir, "*.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	needed := testsOf(t, dir).needed(topLevel(m.test))
+	for _, file := range files {
+		name := filepath.Base(file)
+		kept := len(p.keep) == 0 || slices.ContainsFunc(p.keep, func(pattern string) bool {
+			ok, _ := filepath.Match(pattern, name)
+			return ok
+		})
+		if !kept || strings.HasSuffix(name, "_test.go") && !needed[name] {
+			overlay[file] = ""
 		}
 	}
 	for file, text := range replaced {

@@ -11,5 +11,13 @@ var _ = plant(part{
 			old: "audiences: slices.Clone(config.Audiences)", new: "audiences: config.Audiences"},
 		{name: "claims of a refused payload stay", test: "TestRefusedPayloadIsNoTicket", file: "verifier.go",
 			old: "t.set, t.payload = claims.Set{Used: used}, 0", new: "t.set.Used = used"},
+		{name: "an escape of other letters", test: "TestPercentByteAgainstReference", file: "binding.go",
+			old: "case 'A' <= d && d <= 'F':", new: "case 'A' <= d && d <= 'G':"},
+		{name: "room behind a claim", test: "TestViewsHaveNoRoom", file: "ticket.go",
+			old: "return t.buf[at.Off:end:end]", new: "return t.buf[at.Off:end]"},
+		{name: "room behind a key id", test: "TestViewsHaveNoRoom", file: "ticket.go",
+			old: "return t.key[:t.keyLen:t.keyLen]", new: "return t.key[:t.keyLen]"},
+		{name: "room behind the payload", test: "TestViewsHaveNoRoom", file: "ticket.go",
+			old: "return t.buf[:t.payload:t.payload]", new: "return t.buf[:t.payload]"},
 	},
 })

@@ -52,6 +52,11 @@ func TestTicketsAreNotShown(t *testing.T) {
 		"eyJ":                      false,
 		"heyJude.example":          false,
 		"eyJ.eyJhbGciOiJIUzI1NiJ9": true,
+		"eyJ.eyJhbGciOiJub25lIn0":  true, // of another ticket
+		"eyJ0000000000":            true, // all that base64url is made of
+		"eyJ---------":             true,
+		"eyJ_________":             true,
+		"eyJ________":              false, // too short
 	} {
 		if got := Leaks([]byte(text), []byte(ticket)); got != leaks {
 			t.Errorf("Leaks(%q) = %v", text, got)

@@ -1,6 +1,8 @@
-// Package weborigin knows the serialized origins of RFC 6454 section 6.2: the ones
-// that a browser, or the web view of an app, sends as Origin, and what people
+// Package weborigin knows the serialized origins of [RFC 6454 section 6.2]: the
+// ones that a browser, or the web view of an app, sends as Origin, and what people
 // write in their place.
+//
+// [RFC 6454 section 6.2]: https://www.rfc-editor.org/rfc/rfc6454#section-6.2
 package weborigin
 
 import (

@@ -184,7 +184,7 @@ func acceptVectors() []vector {
 		{name: "accept-minimal", why: "Only jti, iat and exp are required by the format; a signer of this project requires sub too.", payload: `{"jti":"a","iat":1795219200,"exp":1795219210}`},
 		{name: "accept-worked-example", why: "The example of docs/ticket-format.md, byte for byte.", aud: []string{"chat"}, origin: "https://app.example", path: "/ws/room-7", ip: "192.0.2.10",
 			payload: `{"jti":"AAECAwQFBgcICQoLDA0ODw","iat":1795219200,"exp":1795219210,"sub":"user-42","aud":"chat","origin":"https://app.example","path":"/ws/*"}`},
-		{name: "accept-every-claim", why: "Every claim of the format at once, each of which holds.", aud: []string{"chat"}, iss: []string{"app"}, scope: []string{"read"},
+		{name: "accept-every-claim", why: "Every claim of the format at once, all of them right.", aud: []string{"chat"}, iss: []string{"app"}, scope: []string{"read"},
 			origin: "https://app.example", path: "/ws/room", ip: "192.0.2.10",
 			payload: plus(`"nbf":1795219200,"aud":"chat","iss":"app","scope":"read write","sid":"s-1","session_exp":1795222800,"origin":"https://app.example","path":"/ws/*","ip":"192.0.2.0/24"`)},
 		{name: "accept-claims-reversed", why: "The order of the claims means nothing.", payload: `{"sub":"user-1","exp":1795219210,"iat":1795219200,"jti":"AAECAwQFBgcICQoLDA0ODw"}`},
@@ -235,7 +235,7 @@ func headerVectors() []vector {
 	ok("escape-upper-case-hex", "The four hex digits of an escape may be upper case.", `{"alg":"HS256","kid":"\u006B1","typ":"ws-ticket\u002Bjwt"}`)
 	ok("escape-whole-value", "Every character of a value may be an escape.", `{"alg":"\u0048\u0053\u0032\u0035\u0036","kid":"\u006b\u0031","typ":"\u0077\u0073\u002d\u0074\u0069\u0063\u006b\u0065\u0074\u002b\u006a\u0077\u0074"}`)
 
-	bad("alg-none", "alg none is no algorithm, even with a MAC that holds.", head("none", "k1"))
+	bad("alg-none", "alg none is no algorithm, even with a MAC that is right.", head("none", "k1"))
 	bad("alg-none-mixed-case", "NoNe is no algorithm either.", head("NoNe", "k1"))
 	bad("alg-lower-case", "Algorithm names are case-sensitive.", head("hs256", "k1"))
 	bad("alg-trailing-space", "The value is compared whole.", head("HS256 ", "k1"))
@@ -292,13 +292,13 @@ func headerVectors() []vector {
 	bad("unknown-first", "An unknown member is refused wherever it stands.", `{"x":1,"alg":"HS256","kid":"k1","typ":"ws-ticket+jwt"}`)
 
 	bad("duplicate-alg", "Each member once, even with the same value.", `{"alg":"HS256","alg":"HS256","kid":"k1","typ":"ws-ticket+jwt"}`)
-	bad("duplicate-alg-none-first", "Each member once: the last one would hold.", `{"alg":"none","alg":"HS256","kid":"k1","typ":"ws-ticket+jwt"}`)
-	bad("duplicate-alg-none-last", "Each member once: the first one would hold.", `{"alg":"HS256","kid":"k1","typ":"ws-ticket+jwt","alg":"none"}`)
+	bad("duplicate-alg-none-first", "Each member once: the last one is right.", `{"alg":"none","alg":"HS256","kid":"k1","typ":"ws-ticket+jwt"}`)
+	bad("duplicate-alg-none-last", "Each member once: the first one is right.", `{"alg":"HS256","kid":"k1","typ":"ws-ticket+jwt","alg":"none"}`)
 	bad("duplicate-kid", "Each member once, even with the same value.", `{"alg":"HS256","kid":"k1","kid":"k1","typ":"ws-ticket+jwt"}`)
-	bad("duplicate-kid-other-first", "Each member once: the last one would hold.", `{"alg":"HS256","kid":"k2","kid":"k1","typ":"ws-ticket+jwt"}`)
-	bad("duplicate-kid-other-last", "Each member once: the first one would hold.", `{"alg":"HS256","kid":"k1","kid":"k2","typ":"ws-ticket+jwt"}`)
+	bad("duplicate-kid-other-first", "Each member once: the last one is right.", `{"alg":"HS256","kid":"k2","kid":"k1","typ":"ws-ticket+jwt"}`)
+	bad("duplicate-kid-other-last", "Each member once: the first one is right.", `{"alg":"HS256","kid":"k1","kid":"k2","typ":"ws-ticket+jwt"}`)
 	bad("duplicate-typ", "Each member once, even with the same value.", `{"alg":"HS256","kid":"k1","typ":"ws-ticket+jwt","typ":"ws-ticket+jwt"}`)
-	bad("duplicate-typ-other-first", "Each member once: the last one would hold.", `{"typ":"JWT","alg":"HS256","kid":"k1","typ":"ws-ticket+jwt"}`)
+	bad("duplicate-typ-other-first", "Each member once: the last one is right.", `{"typ":"JWT","alg":"HS256","kid":"k1","typ":"ws-ticket+jwt"}`)
 	bad("escaped-name-alg", "Header names are written unescaped.", `{"\u0061lg":"HS256","kid":"k1","typ":"ws-ticket+jwt"}`)
 	bad("escaped-name-kid", "Header names are written unescaped.", `{"alg":"HS256","k\u0069d":"k1","typ":"ws-ticket+jwt"}`)
 	bad("escaped-name-typ", "Header names are written unescaped.", `{"alg":"HS256","kid":"k1","ty\u0070":"ws-ticket+jwt"}`)
@@ -422,8 +422,8 @@ func payloadVectors() []vector {
 	}
 
 	bad("duplicate-exp-same", "A name given twice is refused, even with the same value.", plus(`"exp":1795219210`))
-	bad("duplicate-exp-good-first", "A name given twice is refused: the first would hold.", plus(`"exp":1`))
-	bad("duplicate-exp-good-last", "A name given twice is refused: the last would hold.", `{"exp":1,"jti":"a","iat":1795219200,"exp":1795219210}`)
+	bad("duplicate-exp-good-first", "A name given twice is refused: the first is right.", plus(`"exp":1`))
+	bad("duplicate-exp-good-last", "A name given twice is refused: the last is right.", `{"exp":1,"jti":"a","iat":1795219200,"exp":1795219210}`)
 	bad("duplicate-jti", "A name given twice is refused.", plus(`"jti":"b"`))
 	bad("duplicate-sub", "A name given twice is refused.", plus(`"sub":"admin"`))
 	bad("duplicate-unknown", "A name given twice is refused, known to the format or not.", plus(`"x":1,"x":1`))
@@ -576,7 +576,7 @@ func claimVectors() []vector {
 		bad(c.name+"-fraction", "No fraction.", put(c.good+".5"))
 		bad(c.name+"-exponent", "No exponent.", put("1e9"))
 	}
-	bad("nbf-negative", "No sign; as a number it would hold.", plus(`"nbf":-1`))
+	bad("nbf-negative", "No sign; taken as a number it would lie in the past and pass.", plus(`"nbf":-1`))
 	bad("session-exp-1e400", "No exponent; as a float it would never end.", plus(`"session_exp":1e400`))
 
 	for _, c := range []string{"sub", "iss", "scope", "sid", "origin", "path", "ip"} {
@@ -830,7 +830,7 @@ func pathVectors() []vector {
 	p("wildcard-deep", "/a/* matches all that is below /a/, not one level only.", "", `"/a/*"`, "/a/b/c/d")
 	p("wildcard-itself", "/a/* matches /a/.", "", `"/a/*"`, "/a/")
 	p("wildcard-trailing-slash", "An empty last segment is legal below a wildcard.", "", `"/a/*"`, "/a/b/")
-	p("wildcard-percent", "The decoded path is held against the wildcard.", "", `"/a/*"`, "/%61/b")
+	p("wildcard-percent", "The decoded path is compared with the wildcard.", "", `"/a/*"`, "/%61/b")
 	p("wildcard-star", "A star in the request path is a star.", "", `"/a/*"`, "/a/*")
 	p("wildcard-root", "/* matches every path.", "", `"/*"`, "/a/b")
 	p("wildcard-root-itself", "/* matches /.", "", `"/*"`, "/")
@@ -896,8 +896,8 @@ func ipVectors() []vector {
 	i("v4-prefix-of-text", "Addresses are compared, not their spelling.", "ip", "192.0.2.1", "192.0.2.10")
 	i("v6-other", "Another address.", "ip", "2001:db8::1", "2001:db8::2")
 	i("absent", "An unknown address never counts as a match.", "ip", "192.0.2.10", "")
-	i("absent-all", "An unknown address never counts as a match, not even of a prefix that holds all.", "ip", "0.0.0.0/0", "")
-	i("v4-cidr", "A prefix holds the address.", "", "192.0.2.0/24", "192.0.2.10")
+	i("absent-all", "An unknown address never counts as a match, not even of a prefix of all addresses.", "ip", "0.0.0.0/0", "")
+	i("v4-cidr", "The address is in the prefix.", "", "192.0.2.0/24", "192.0.2.10")
 	i("v4-cidr-first", "The first address of a prefix.", "", "192.0.2.64/26", "192.0.2.64")
 	i("v4-cidr-last", "The last address of a prefix.", "", "192.0.2.64/26", "192.0.2.127")
 	i("v4-cidr-before", "One before a prefix.", "ip", "192.0.2.64/26", "192.0.2.63")
@@ -906,32 +906,32 @@ func ipVectors() []vector {
 	i("v4-cidr-32-other", "A prefix of one address.", "ip", "192.0.2.10/32", "192.0.2.11")
 	i("v4-cidr-0", "A prefix of all IPv4 addresses.", "", "0.0.0.0/0", "203.0.113.9")
 	i("v4-host-bits", "Host bits of a prefix are ignored.", "", "192.0.2.77/24", "192.0.2.10")
-	i("v6-cidr", "A prefix holds the address.", "", "2001:db8::/32", "2001:db8:ffff::1")
-	i("v6-cidr-other", "A prefix does not hold the address.", "ip", "2001:db8::/32", "2001:db9::1")
+	i("v6-cidr", "The address is in the prefix.", "", "2001:db8::/32", "2001:db8:ffff::1")
+	i("v6-cidr-other", "The address is not in the prefix.", "ip", "2001:db8::/32", "2001:db9::1")
 	i("v6-cidr-odd", "A prefix need not end at a byte.", "", "2001:db8:0:8000::/49", "2001:db8:0:ffff::1")
 	i("v6-cidr-odd-other", "A prefix need not end at a byte.", "ip", "2001:db8:0:8000::/49", "2001:db8:0:7fff::1")
 	i("v6-cidr-128", "A prefix of one address.", "", "2001:db8::1/128", "2001:db8::1")
 	i("v6-host-bits", "Host bits of a prefix are ignored.", "", "2001:db8::77/64", "2001:db8::1")
 	i("v6-cidr-0", "A prefix of all IPv6 addresses.", "", "::/0", "2001:db8::1")
-	i("v6-cidr-0-v4", "A prefix of all IPv6 addresses holds no IPv4 address.", "ip", "::/0", "192.0.2.10")
-	i("v4-cidr-0-v6", "A prefix of all IPv4 addresses holds no IPv6 address.", "ip", "0.0.0.0/0", "2001:db8::1")
+	i("v6-cidr-0-v4", "A prefix of all IPv6 addresses matches no IPv4 address.", "ip", "::/0", "192.0.2.10")
+	i("v4-cidr-0-v6", "A prefix of all IPv4 addresses matches no IPv6 address.", "ip", "0.0.0.0/0", "2001:db8::1")
 	i("4in6-peer", "A 4-in-6 address is unmapped: a dual-stack listener shows IPv4 peers so.", "", "192.0.2.10", "::ffff:192.0.2.10")
-	i("4in6-peer-cidr", "A 4-in-6 address is unmapped before it is held against a prefix.", "", "192.0.2.0/24", "::ffff:192.0.2.10")
-	i("4in6-peer-v6-all", "An unmapped address is IPv4: a prefix of all IPv6 addresses does not hold it.", "ip", "::/0", "::ffff:192.0.2.10")
+	i("4in6-peer-cidr", "A 4-in-6 address is unmapped before it is compared with a prefix.", "", "192.0.2.0/24", "::ffff:192.0.2.10")
+	i("4in6-peer-v6-all", "An unmapped address is IPv4: a prefix of all IPv6 addresses does not match it.", "ip", "::/0", "::ffff:192.0.2.10")
 	i("4in6-claim", "A 4-in-6 address is unmapped in the claim too.", "", "::ffff:192.0.2.10", "192.0.2.10")
 	i("4in6-both", "Unmapped on both sides.", "", "::ffff:192.0.2.10", "::ffff:c000:20a")
 	i("4in6-other", "Another address.", "ip", "::ffff:192.0.2.10", "192.0.2.11")
 	i("4in6-cidr", "A 4-in-6 prefix of 96 bits and more is unmapped: /120 is /24.", "", "::ffff:192.0.2.0/120", "192.0.2.10")
 	i("4in6-cidr-other", "A 4-in-6 prefix of 96 bits and more is unmapped: /120 is /24.", "ip", "::ffff:192.0.2.0/120", "192.0.3.10")
 	i("4in6-cidr-host-bits", "Host bits are ignored in a 4-in-6 prefix too.", "", "::ffff:192.0.2.77/120", "192.0.2.10")
-	i("4in6-cidr-96", "::ffff:0:0/96 holds every IPv4 address.", "", "::ffff:0:0/96", "203.0.113.9")
-	i("4in6-cidr-95", "Shorter than 96 bits it is an IPv6 prefix, and holds no IPv4 address.", "ip", "::ffff:192.0.2.0/95", "192.0.2.10")
-	i("4in6-cidr-95-v6", "Shorter than 96 bits it is an IPv6 prefix, and holds IPv6 addresses.", "", "::ffff:192.0.2.0/95", "::fffe:c000:20a")
+	i("4in6-cidr-96", "::ffff:0:0/96 matches every IPv4 address.", "", "::ffff:0:0/96", "203.0.113.9")
+	i("4in6-cidr-95", "Shorter than 96 bits it is an IPv6 prefix, and matches no IPv4 address.", "ip", "::ffff:192.0.2.0/95", "192.0.2.10")
+	i("4in6-cidr-95-v6", "Shorter than 96 bits it is an IPv6 prefix, and matches IPv6 addresses.", "", "::ffff:192.0.2.0/95", "::fffe:c000:20a")
 	i("v4-compatible", "::192.0.2.10 is an IPv6 address of its own, not a 4-in-6 one.", "ip", "192.0.2.10", "::192.0.2.10")
 	i("zone-peer", "The peer's zone is dropped.", "", "fe80::1", "fe80::1%eth0")
 	i("zone-claim", "The claim's zone is dropped.", "", "fe80::1%eth0", "fe80::1")
 	i("zone-differs", "Zones are dropped on both sides.", "", "fe80::1%eth0", "fe80::1%eth1")
-	i("zone-peer-cidr", "The peer's zone is dropped before it is held against a prefix.", "", "fe80::/10", "fe80::1%eth0")
+	i("zone-peer-cidr", "The peer's zone is dropped before it is compared with a prefix.", "", "fe80::/10", "fe80::1%eth0")
 	i("zone-other", "Another address; the zone does not matter.", "ip", "fe80::1%eth0", "fe80::2%eth0")
 
 	bad := func(name, why, claim string) { i(name, why, "malformed", claim, "192.0.2.10") }
@@ -1031,7 +1031,7 @@ func macVectors() []vector {
 
 func textVectors() []vector {
 	var vs []vector
-	// Before the MAC is taken, so that the MAC holds over the text as it is and
+	// Before the MAC is taken, so that the MAC is that of the text as it is and
 	// a verifier that decodes leniently would accept.
 	inHeader := func(f func(string) string) func(h, p string) (string, string) {
 		return func(h, p string) (string, string) { return f(h), p }
@@ -1167,9 +1167,9 @@ func keyVectors() []vector {
 		{name: "key-other-expired", why: "Another key of the keyring has expired; that is no fault of this one.", keyring: ring(key("k0", "HS256", second, `"exp":1795132800`), stdKey)},
 		{name: "key-use-sig", why: "use may be sig.", keyring: ring(key("k1", "HS256", secret256, `"use":"sig"`))},
 		{name: "key-ops-verify", why: "A key that only verifies verifies.", keyring: ring(key("k1", "HS256", secret256, `"key_ops":["verify"]`))},
-		{name: "key-alg-hs512", why: "The key decides the algorithm: an HS512 key takes no HS256 ticket, though the MAC holds.", keyring: ring(key("k1", "HS512", secret512)), secret: secret512, expect: "malformed"},
-		{name: "key-alg-hs256", why: "The key decides the algorithm: an HS256 key takes no HS512 ticket, though the MAC holds.", keyring: ring(key("k1", "HS256", secret512)), header: head("HS512", "k1"), secret: secret512, hash: sha512.New, expect: "malformed"},
-		{name: "key-alg-hs384", why: "The key decides the algorithm: an HS384 key takes no HS256 ticket, though the MAC holds.", keyring: ring(key("k1", "HS384", secret384)), secret: secret384, expect: "malformed"},
+		{name: "key-alg-hs512", why: "The key decides the algorithm: an HS512 key takes no HS256 ticket, though the MAC is right.", keyring: ring(key("k1", "HS512", secret512)), secret: secret512, expect: "malformed"},
+		{name: "key-alg-hs256", why: "The key decides the algorithm: an HS256 key takes no HS512 ticket, though the MAC is right.", keyring: ring(key("k1", "HS256", secret512)), header: head("HS512", "k1"), secret: secret512, hash: sha512.New, expect: "malformed"},
+		{name: "key-alg-hs384", why: "The key decides the algorithm: an HS384 key takes no HS256 ticket, though the MAC is right.", keyring: ring(key("k1", "HS384", secret384)), secret: secret384, expect: "malformed"},
 	}
 }
 
@@ -1210,7 +1210,7 @@ func orderVectors() []vector {
 	order("expired-key-before-expired", "unknown_key", vector{keyring: expiredKey, payload: late})
 	order("expired-key-before-its-alg", "unknown_key", vector{keyring: ring(key("k1", "HS512", secret512, `"exp":1795219205`)), secret: secret512})
 	order("key-alg-before-mac", "malformed", vector{keyring: ring(key("k1", "HS512", secret512)), mac: flip})
-	order("mac-before-payload-alphabet", "bad_signature", vector{why: "Nothing of the payload is read before the MAC holds.", text: inPayload, mac: flip})
+	order("mac-before-payload-alphabet", "bad_signature", vector{why: "Nothing of the payload is read before the MAC is known to be right.", text: inPayload, mac: flip})
 	order("mac-before-payload-spare-bits", "bad_signature", vector{payload: padTo(stdPayload, 1), text: func(h, p string) (string, string) { return h, spare(p) }, mac: flip})
 	order("mac-before-payload-syntax", "bad_signature", vector{payload: "{", mac: flip})
 	order("mac-before-empty-payload", "bad_signature", vector{text: func(h, _ string) (string, string) { return h, "" }, mac: flip})
@@ -1370,8 +1370,8 @@ func keyringVectors() []keyringVector {
 	bad("kty-upper-case", "kty", "k1", "Key types are case-sensitive.", strings.Replace(stdKeyring, `"oct"`, `"OCT"`, 1))
 	bad("use-enc", "use", "k1", "An encryption key signs nothing.", ring(k1(`"use":"enc"`)))
 	bad("use-empty", "use", "k1", "Where present, use is sig.", ring(k1(`"use":""`)))
-	bad("key-ops-sign-only", "key_ops", "k1", "Where present, key_ops holds verify.", ring(k1(`"key_ops":["sign"]`)))
-	bad("key-ops-empty", "key_ops", "k1", "Where present, key_ops holds verify.", ring(k1(`"key_ops":[]`)))
+	bad("key-ops-sign-only", "key_ops", "k1", "Where present, key_ops lists verify.", ring(k1(`"key_ops":["sign"]`)))
+	bad("key-ops-empty", "key_ops", "k1", "Where present, key_ops lists verify.", ring(k1(`"key_ops":[]`)))
 	bad("key-ops-string", "key_ops", "k1", "key_ops is an array.", ring(k1(`"key_ops":"verify"`)))
 
 	bad("exp-string", "times", "k1", "Times are integers.", ring(k1(`"exp":"1795306000"`)))
@@ -1486,7 +1486,7 @@ func signingVectors() []signingVector {
 
 const rfc7515Key = "AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ-EstJQLr_T-1qS0gZH75aKtMN3Yj0iPS4hcgUuTwjAzZr1Z9CAow"
 
-// selfTest holds the MAC against RFC 7515 appendix A.1 and RFC 4231 test case 2.
+// selfTest compares the MAC with RFC 7515 appendix A.1 and RFC 4231 test case 2.
 func selfTest() {
 	const input = "eyJ0eXAiOiJKV1QiLA0KICJhbGciOiJIUzI1NiJ9.eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ"
 	if b64(string(sum(sha256.New, unb64(rfc7515Key), input))) != "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk" {
@@ -1604,7 +1604,7 @@ func once(old, new string) func(string) string {
 	}
 }
 
-// withMAC is a payload whose MAC holds each of the characters.
+// withMAC is a payload whose MAC has each of the characters in it.
 func withMAC(chars string) string {
 search:
 	for i := 0; ; i++ {

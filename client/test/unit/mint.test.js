@@ -314,12 +314,37 @@ test("Retry-After outlives what was left: a late failure does not shorten it", a
   const lines = listen(connect({ url: URL, getTicket }));
   while (getTicket.asked.length < 2) await world.clock.pass(1_000);
   const since = world.clock.ran;
-  fail[0](new TypeError("Failed to fetch"));
+  fail[0]({ status: 503, retryAfter: 1 });
   await settled();
   world.online();
   await world.clock.pass(58_000);
   assert.equal(getTicket.asked.length, 2, `${world.clock.ran - since} ms later`);
   assert.deepEqual(lines, ["mintfailed 0", "mintfailed 503"]);
+});
+
+test("Retry-After is an hour at most, and online in between does not make it more", async (t) => {
+  const world = install(t), getTicket = minter(world);
+  getTicket.instead = async () => new Response("", { status: 503, headers: { "Retry-After": "999999999" } });
+  connect({ url: URL, getTicket });
+  await world.clock.pass(1_800_000);
+  world.online();
+  await world.clock.pass(1_799_000);
+  assert.equal(getTicket.asked.length, 1);
+  await world.clock.pass(3_000);
+  assert.equal(getTicket.asked.length, 2);
+});
+
+test("a pause that is over stays so when the clock is set back", async (t) => {
+  const world = install(t), getTicket = minter(world);
+  getTicket.instead = async ({ attempt }) => attempt === 1 ? new Response("", { status: 429, headers: { "Retry-After": "20" } }) : { ticket: "t" + attempt };
+  const socket = connect({ url: URL, getTicket });
+  await world.clock.pass(60_000);
+  assert.equal(socket.readyState, 1);
+  world.clock.sleep(-86_400_000);
+  world.last.end();
+  await world.clock.pass(2_000);
+  assert.equal(getTicket.asked.length, 3);
+  assert.equal(socket.readyState, 1);
 });
 
 test("a ticket of which more than half the life passed is not shown: a laptop slept", async (t) => {

@@ -246,6 +246,26 @@ describe("browsers", { skip: slow, concurrency: 2 }, () => Object.entries(browse
       clean(gateway);
     });
 
+    test("in a worker, which has no document", async (t) => {
+      const { gateway, page } = await open(t);
+      if (!gateway) return;
+      await page.evaluate(() => {
+        window.heard = [];
+        window.worker = new Worker("/worker.js", { type: "module" });
+        window.worker.onmessage = ({ data }) => window.heard.push(data);
+      });
+      const heard = (line, times = 1) => until(`${line} × ${times}`, async (seen) => {
+        seen.last = await page.evaluate(() => window.heard);
+        return seen.last.filter((heard) => heard === line).length >= times;
+      });
+      await heard("open");
+      await page.evaluate(() => window.worker.postMessage("from the page"));
+      await heard("message from the page");
+      await gateway.control("end=reset");
+      await heard("open", 2);
+      clean(gateway);
+    });
+
     test("a laptop sleeps while the mint answers: that ticket is left, another is minted", async (t) => {
       const { gateway, start, saw, says } = await open(t);
       if (!gateway) return;

@@ -183,7 +183,7 @@ test("every mutant is noticed", { skip: slow, timeout: 3_600_000 }, async (t) =>
     if (/\S/.test(line) && !/^\s*(\/\/|\/\*)/.test(line)) jobs.push([`without line ${i + 1}: ${line.trim()}`, lines.filter((_, k) => k !== i).join("\n")]);
   });
 
-  const survivors = [], invalid = [];
+  const survivors = [], invalid = [], endless = [];
   let ran = 0;
   async function work() {
     const dir = scratch();
@@ -196,7 +196,7 @@ test("every mutant is noticed", { skip: slow, timeout: 3_600_000 }, async (t) =>
       const order = new Set([first[name[0]], ...units].filter(Boolean));
       writeFileSync(all, [...order].map((name) => `import "./${name}.test.js";\n`).join(""));
       const child = spawn(process.execPath, ["--test-reporter", fileURLToPath(new URL("./bail.mjs", import.meta.url)), all], { stdio: "ignore", env });
-      const late = setTimeout(() => child.kill("SIGKILL"), 120_000); // one that loops
+      const late = setTimeout(() => { endless.push(name); child.kill("SIGKILL"); }, 120_000);
       const status = await new Promise((done) => child.once("exit", done));
       clearTimeout(late);
       return status === 0;
@@ -216,7 +216,7 @@ test("every mutant is noticed", { skip: slow, timeout: 3_600_000 }, async (t) =>
     }
   }
   await Promise.all(Array.from({ length: Math.min(8, availableParallelism()) }, work));
-  t.diagnostic(`${ran} mutants, ${before} of them by hand; ${invalid.length} were no JavaScript`);
+  t.diagnostic(`${ran} mutants, ${before} of them by hand; ${invalid.length} were no JavaScript; no end had: ${endless.join(", ") || "none"}`);
   assert.deepEqual(invalid.filter((name) => !name.startsWith("without line")), [], "not JavaScript");
   assert.deepEqual(survivors, []);
   assert.ok(ran > 200);

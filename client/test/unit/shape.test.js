@@ -227,8 +227,7 @@ test("a listener that stops an event keeps no handler waiting for the next", asy
   socket.removeEventListener("message", stops);
   world.last.message("2");
   world.last.message("3");
-  assert.deepEqual(seen.slice(-2), ["2", "3"]);
-  assert.ok(seen.length <= 3);
+  assert.deepEqual(seen.filter((data) => data !== "1"), ["2", "3"]);
 });
 
 test("a handler that throws, throws alone", async (t) => {

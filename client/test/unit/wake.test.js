@@ -99,14 +99,21 @@ test("online while open, or during an attempt, changes nothing", async (t) => {
   world.online();
   await world.clock.pass(2_000);
   assert.equal(getTicket.asked.length, 2);
+  assert.ok(!getTicket.asked[1].signal.aborted);
+  world.last.accept();
+  assert.equal(socket.readyState, 1, "the attempt goes on");
 });
 
 test("online before the first attempt makes no second", async (t) => {
   const world = install(t), getTicket = minter(world);
-  connect({ url: URL, getTicket });
+  world.serve = () => {}; // slow
+  const socket = connect({ url: URL, getTicket });
   world.online();
-  await world.clock.pass(60_000);
+  await world.clock.pass(5_000);
   assert.equal(getTicket.asked.length, 1);
+  world.last.accept();
+  await world.clock.pass(60_000);
+  assert.equal(socket.readyState, 1);
   assert.equal(world.sockets.length, 1);
 });
 

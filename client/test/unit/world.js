@@ -204,6 +204,7 @@ export function minter(world, { life = 10, name = "t" } = {}) {
   const getTicket = async ({ attempt, signal }) => {
     const call = { attempt, signal, at: world.clock.ran };
     asked.push(call);
+    if (asked.length > 5_000) throw new Error("a loop: it mints and mints");
     made++;
     if (getTicket.instead) return getTicket.instead(call);
     return { ticket: name.replaceAll(" ", "-") + made, expires_in: life };

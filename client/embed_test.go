@@ -3,9 +3,11 @@ package client
 import (
 	"encoding/json"
 	"io"
+	"io/fs"
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -97,5 +99,66 @@ func TestPackage(t *testing.T) {
 	}
 	if root, err := os.ReadFile("../LICENSE"); err != nil || string(root) != string(licence) {
 		t.Errorf("the licence is not that of the module: %v", err)
+	}
+}
+
+// TestOneSource: whoever shows a page uses this file, and nobody has a copy that could
+// grow old. What the demo serves is a test beside it.
+func TestOneSource(t *testing.T) {
+	uses := map[string]*regexp.Regexp{
+		"cmd/wsticket/demo.html":      regexp.MustCompile(`import \{ connect \} from "\./wsticket\.js"`),
+		"cmd/wsticket/demo_server.go": regexp.MustCompile(`"GET /wsticket\.js", client\.Handler\(\)`),
+		"examples/renewal/page.html":  regexp.MustCompile(`import \{ connect \} from "/wsticket\.js"`),
+		"examples/renewal/main.go":    regexp.MustCompile(`"GET /wsticket\.js", client\.Handler\(\)`),
+		"examples/page/index.html":    regexp.MustCompile(`import \{ connect \} from "/client\.js"`),
+		"examples/node/server.mjs":    regexp.MustCompile(`read\("\.\./\.\./client/index\.js"\)`),
+		"examples/php/index.php":      regexp.MustCompile(`readfile\(__DIR__ \. '/\.\./\.\./client/index\.js'\)`),
+		"examples/django/app.py":      regexp.MustCompile(`"\.\./\.\./client/index\.js"`),
+		"examples/ruby/config.ru":     regexp.MustCompile(`"\.\./\.\./client/index\.js"`),
+	}
+	for path, pattern := range uses {
+		text, err := os.ReadFile("../" + path)
+		if err != nil {
+			t.Error(err)
+		} else if !pattern.Match(text) {
+			t.Errorf("%s does not use client/index.js: it has no %s", path, pattern)
+		}
+	}
+	pages := 0
+	err := filepath.WalkDir("..", func(path string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if entry.IsDir() {
+			if name := entry.Name(); name == "node_modules" || name == "testdata" || name == ".git" || path == "../client" {
+				return fs.SkipDir
+			}
+			return nil
+		}
+		switch filepath.Ext(path) {
+		case ".html", ".js", ".mjs", ".ts", ".tsx":
+		default:
+			return nil
+		}
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		if regexp.MustCompile(`function connect\b|connect = (async )?\(`).Match(text) {
+			t.Errorf("%s has a client of its own", path)
+		}
+		if filepath.Ext(path) == ".html" && strings.Contains(string(text), "connect(") {
+			pages++
+			if uses[filepath.ToSlash(strings.TrimPrefix(path, "../"))] == nil {
+				t.Errorf("%s connects, and this test does not know it", path)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if pages < 3 {
+		t.Errorf("%d pages were found, want 3 or more", pages)
 	}
 }

@@ -11,7 +11,9 @@ const OPEN = 1, CLOSING = 2, CLOSED = 3;
 const LIMITS = { 400: 1, 403: 1, 3003: 1, 401: 2, 3000: 2 };
 const PASSING = /^(0|1001|1012|1013|3008|408|429|5..)$/; // for ever; 0 is no answer at all
 
-const GONE = { code: 1006, reason: "", wasClean: false, wait: 0 };
+const HOUR = 3_600_000;
+
+const GONE = { code: 1006, reason: "", wasClean: false };
 
 export function connect({
   url, ticketUrl, getTicket, protocols = [], carrier, renew, signal, buffer = 0,
@@ -19,7 +21,7 @@ export function connect({
   stableAfter = 10_000, giveUpAfter = 30,
 }) {
   const { document, location } = globalThis;
-  const offered = [protocols].flat();
+  const offered = [protocols].flat().filter(Boolean);
   const bySubprotocol = offered[0] && carrier != "query";
   const locate = (text, base) => {
     const place = new URL(text, base);
@@ -27,72 +29,60 @@ export function connect({
     return place;
   };
   let address;
-  try { address = locate(url || "#", location?.href); } catch { /* told below */ }
+  try { address = locate(url || "#", document?.baseURI ?? location?.href); } catch { /* told below */ }
   const lacks = [
-    /^wss?:[^#]+$/.test(address) || "a ws or http url without fragment",
-    !ticketUrl != !getTicket || "either ticketUrl or getTicket",
-    !!WebSocket || "a WebSocket",
-    maxDelay >= baseDelay && baseDelay > 0 || "maxDelay >= baseDelay > 0",
-  ].filter((lack) => lack != true);
+    !/^wss?:[^#]+$/.test(address) && "a ws or http url without fragment",
+    !ticketUrl == !getTicket && "either ticketUrl or getTicket",
+    !WebSocket && "a WebSocket",
+    !(Math.min(baseDelay, maxDelay) > 0) && "delays above 0",
+  ].filter(Boolean);
   if (lacks[0]) throw new TypeError("connect needs " + lacks.join(", and "));
 
   const queue = [];
   let state = 0; // or CLOSING or CLOSED; whether it is open, the socket in use knows
   let attempts = 0; // mints so far
-  let shown; // the ticket that was sent last
+  let shown = []; // the tickets that were sent last
   let live; // the socket in use
-  let hangUp, hangUpRenewal; // end what dial began
+  let hangUp; // ends the socket in use, or the attempt that is under way
   let failures = 0, slotEnd = 0, notBefore = 0; // see retry
   let outcome, same = 1; // how the last attempt ended, and how many did in a row; 0 after a good connection
   let binaryType = "blob";
 
   const emit = (type, details) => {
-    socket.addEventListener(type, (event) => socket["on" + type]?.(event), { once: true });
+    const handle = (event) => socket["on" + type]?.(event);
+    socket.addEventListener(type, handle);
     socket.dispatchEvent(Object.assign(new Event(type), details));
+    socket.removeEventListener(type, handle); // once does not, where a listener stops the event
   };
 
   // Timers that know when they are due on the wall clock: those of a hidden tab come
   // late, and those of a laptop stand still while it sleeps.
   const waits = new Set();
   const stop = (run) => { clearTimeout(run.timer); waits.delete(run); };
-  const after = (ms, run) => {
+  const after = (run, ms) => {
     stop(run);
     waits.add(run);
     run.due = Date.now() + ms;
     // What is to wait 2^31 ms or more, setTimeout runs at once.
     run.timer = setTimeout(() => { stop(run); run(); }, Math.min(ms, 2e9));
   };
-  const wake = ({ type }) => {
+  const wake = (event) => {
     // The other tabs wake in the same moment.
-    for (const run of waits) if (Date.now() > run.due) after(Math.random() * baseDelay, run);
-    if (type == "online" && !hangUp) {
+    for (const run of waits) if (Date.now() > run.due) after(run, Math.random() * baseDelay);
+    if (event.type == "online" && !hangUp) {
       failures = slotEnd = 0;
       retry();
     }
   };
 
-  const mint = async (abort) => {
-    const since = Date.now();
-    attempts++;
-    const refuse = (from, error) => {
-      const advice = from?.headers?.get?.("retry-after") ?? from?.retryAfter;
-      throw { status: from?.status || 0, error, wait: Math.min(advice * 1000 || Date.parse(advice) - since || 0, 3_600_000) };
-    };
-    let minted;
-    try {
-      minted = await (getTicket ? getTicket({ attempt: attempts, signal: abort })
-        : fetch(ticketUrl, { method: "POST", credentials: "include", signal: abort }));
-    } catch (error) {
-      refuse(error?.response ?? error, error);
-    }
-    if (minted?.json) {
-      if (!minted.ok) refuse(minted);
-      minted = await minted.json().catch(() => 0); // its error would quote what was read
-    }
-    const { ticket, status = 200 } = minted || 0;
-    if (!/^[\w.~-]+$/.test(ticket ?? "")) refuse({ status }, new TypeError("the mint gave no ticket"));
-    if (ticket == shown) refuse({ status }, new TypeError("the mint gave a used ticket"));
-    return { expires_in: 10, ...minted, since };
+  const hold = (ms) => { if (ms > 0) notBefore = Math.max(notBefore, Date.now() + Math.min(ms, HOUR)); };
+
+  // What fails a mint; hold and refuse heed how long the mint wants to be left alone.
+  const fault = (status, what) => ({ minting: true, status, error: new TypeError("the mint " + what) });
+  const refuse = (from, error) => {
+    const advice = from?.headers?.get?.("retry-after") ?? from?.retryAfter;
+    hold(advice * 1000 || Date.parse(advice) - Date.now());
+    throw { ...fault(+from?.status || 0), error };
   };
 
   // dial mints and connects, once; with until, to take over from the socket in use, whose
@@ -100,9 +90,7 @@ export function connect({
   // more is heard of it.
   const dial = (until) => {
     const control = new AbortController();
-    const late = { minting: true, status: 0, error: new TypeError("the mint took too long") };
     let ws, over, opened;
-    const drop = () => { over = true; stop(expire); control.abort(); ws?.close(); };
     const end = (how) => {
       if (over) return;
       drop();
@@ -111,66 +99,79 @@ export function connect({
       if (how.minting) emit("mintfailed", how);
       if (!LIMITS[how.status]) plan(until); // the server ends what it will not renew
     };
-    const expire = () => end(!ws && late);
-    after(timeout, expire);
+    const expire = () => end(!ws && fault(0, "took too long"));
+    const drop = expire.drop = () => { over = true; stop(expire); control.abort(); ws?.close(); };
+    after(expire, timeout);
     (async () => {
-      let minted, age, tries = 2;
+      let minted, since, age, life, tries = 2;
       do {
-        if (!tries--) throw late;
-        minted = await mint(control.signal);
-        if (over) return;
-        age = Date.now() - minted.since; // below 0 where the clock was set back
-      } while (!(age >= 0 && age <= minted.expires_in * 500));
-      if (until) {
-        const later = sessionEnd(minted);
-        if (later < until + 1_000) return end();
-        if (renew) {
-          shown = minted.ticket;
-          await renew(minted, socket);
-          until = later;
-          return end();
+        if (!tries--) throw fault(0, "took too long");
+        since = Date.now();
+        attempts++;
+        try {
+          minted = await (getTicket ? getTicket({ attempt: attempts, signal: control.signal })
+            : fetch(ticketUrl, { method: "POST", credentials: "include", signal: control.signal }));
+        } catch (error) {
+          refuse(error?.response ?? error, error);
         }
+        if (minted?.json?.call) {
+          if (!minted.ok) refuse(minted);
+          minted = await minted.json().catch(() => 0); // its error would quote what was read
+        }
+        if (over) return;
+        const { ticket, status, expires_in } = minted || 0;
+        if (!/^[\w.~-]+$/.test(ticket ?? "") || shown.includes(ticket)) throw fault(+status || 200, "gave no new ticket");
+        notBefore = 0;
+        life = expires_in > 0 ? expires_in * 1000 : 10_000;
+        age = Date.now() - since; // below 0 where the clock was set back
+      } while (!(age >= 0 && age <= life / 2));
+      const { ticket, url: at } = minted;
+      const later = sessionEnd(ticket, since);
+      if (later < until + 1_000) return end();
+      shown = [ticket, ...shown.slice(0, 99)];
+      if (until && renew) {
+        await renew(minted, socket);
+        until = later;
+        return end();
       }
-      after(Math.min(timeout, minted.expires_in * 1000 - age), expire);
-      const place = locate(minted.url ?? address, address);
-      shown = minted.ticket;
-      if (!bySubprotocol) place.search += (place.search && "&") + "ticket=" + shown;
+      after(expire, Math.min(timeout, life - age));
       try {
-        ws = new WebSocket(place.href, bySubprotocol ? [...offered, "ticket." + shown] : offered);
+        const place = locate(at ?? address, address);
+        if (!bySubprotocol) place.search += (place.search && "&") + "ticket=" + ticket;
+        ws = new WebSocket(place.href, bySubprotocol ? [...offered, "ticket." + ticket] : offered);
       } catch ({ name }) {
         return end({ status: 400, error: new TypeError(name) }); // its message would quote the URL
       }
-      const on = (type, run) => ws.addEventListener(type, run);
-      on("open", () => {
+      ws.addEventListener("open", () => {
         if (over) return;
         opened = true;
         const leave = hangUp;
         hangUp = drop;
-        hangUpRenewal = null;
+        stop(expire);
         settle();
         live = ws;
         ws.binaryType = binaryType;
-        after(stableAfter, () => { failures = slotEnd = same = 0; });
-        plan(sessionEnd(minted));
+        after(() => { failures = slotEnd = same = 0; }, stableAfter);
+        plan(later);
         for (const data of queue.splice(0)) ws.send(data);
         emit("open", { attempt: attempts, renewed: !!until });
         if (until) leave();
       });
-      on("message", ({ data, origin }) => {
-        if (over) return;
+      ws.addEventListener("message", ({ data, origin }) => {
+        if (over || state) return;
         failures = slotEnd = 0;
         emit("message", { data, origin });
       });
       // Some runtimes let no close follow the error of a handshake, and Deno calls a reset
       // code 0. The ws of npm tells the status of a handshake in words.
-      on("error", ({ message }) => opened || end({ status: +/response: (\d{3})$/.exec(message)?.[1] || undefined }));
-      on("close", ({ code, reason, wasClean }) => end(opened && { code: code || 1006, reason, wasClean }));
-    })().catch((how) => end({ minting: true, error: how, ...how }));
+      ws.addEventListener("error", ({ message }) => opened || end({ status: +/response: (\d{3})$/.exec(message)?.[1] || undefined }));
+      ws.addEventListener("close", ({ code, reason, wasClean }) => end(opened && { code: code || 1006, reason, wasClean }));
+    })().catch((how) => end(how?.minting ? how : { minting: true, error: how }));
     return drop;
   };
 
   const start = () => {
-    if (!state) hangUp = dial();
+    if (!state) hangUp ??= dial();
   };
 
   // retry waits until a moment of the next slot. The slots of all who lost their server
@@ -180,10 +181,10 @@ export function connect({
     settle();
     const now = Date.now();
     const width = Math.min(maxDelay, baseDelay * 1.25 ** failures++);
-    const slot = Math.max(now, notBefore, Math.min(slotEnd, now + maxDelay));
+    const slot = Math.max(now, Math.min(notBefore, now + HOUR), Math.min(slotEnd, now + maxDelay));
     slotEnd = slot + width;
     const delay = slot + Math.random() * width - now;
-    after(delay, start);
+    after(start, delay);
     return delay;
   };
 
@@ -192,7 +193,7 @@ export function connect({
     if (state) return finish(how);
     const { minting, status = how.code } = how;
     // A gateway that has just started refuses every ticket for five seconds.
-    notBefore = Date.now() + (same && !minting && LIMITS[status] > 1 ? 5_000 : how.wait);
+    if (same && !minting && LIMITS[status] > 1) hold(5_000);
     how.failures = same = outcome == (outcome = status) ? same + 1 : 1;
     const ends = !PASSING.test(status) && same >= (LIMITS[status] ?? giveUpAfter);
     if (!ends) how.retryIn = retry();
@@ -202,11 +203,8 @@ export function connect({
     else if (!minting) emit("close", how);
   };
 
-  // settle ends what accompanies a socket in use, and the wait for one.
-  const settle = () => {
-    hangUpRenewal?.();
-    waits.forEach(stop);
-  };
+  // settle ends every wait, and with its deadline the attempt that is under way.
+  const settle = () => waits.forEach((run) => { stop(run); run.drop?.(); });
 
   const finish = (how, type) => {
     if (state == CLOSED) return;
@@ -219,7 +217,7 @@ export function connect({
 
   // sessionEnd is when the session of a ticket ends; NaN or nothing when it does not. Both
   // times in the ticket are of one clock, which need not agree with this one.
-  const sessionEnd = ({ ticket, since }) => {
+  const sessionEnd = (ticket, since) => {
     try {
       // For _ it should be /, but only numbers are read, and those are spelled without.
       const { session_exp, iat } = JSON.parse(atob(ticket.split(".")[1].replace(/[-_]/g, "+")));
@@ -230,8 +228,8 @@ export function connect({
   // plan renews in the last minute of the session, or in its second half. Where that
   // did not move its end it is tried again halfway to it.
   const plan = (until) => {
-    const left = until - Date.now();
-    if (left > 2_000) after(left - Math.min(60_000, left / 2) * (1 - Math.random() / 2), () => { hangUpRenewal = dial(until); });
+    const left = until - Math.max(Date.now(), notBefore);
+    if (left > 2_000) after(() => dial(until), until - Math.min(60_000, left / 2) * (1 - Math.random() / 2) - Date.now());
   };
 
   const abort = () => socket.close();
@@ -243,7 +241,7 @@ export function connect({
 
   const socket = new class extends EventTarget {
     get readyState() { return state || +(live?.readyState == OPEN); }
-    get url() { return address.href; }
+    url = address.href;
     get protocol() { return live?.protocol.replace(/^ticket\..*/, "") ?? ""; }
     get bufferedAmount() { return live?.bufferedAmount ?? 0; }
     get binaryType() { return binaryType; }
@@ -252,25 +250,17 @@ export function connect({
       if (live) live.binaryType = type;
     }
     send(data) {
-      if (live?.readyState == OPEN) live.send(data);
-      else if (!state && queue.length < buffer) queue.push(data);
-      else throw new DOMException("the socket is not open", "InvalidStateError");
+      if (live?.readyState == OPEN) return live.send(data);
+      if (state || queue.length >= buffer) throw new DOMException("the socket is not open", "InvalidStateError");
+      queue.push(data);
     }
     close(code, reason) {
       if (state) return;
-      const used = live;
+      live?.close(code, reason); // throws where they are not allowed
       state = CLOSING;
-      try {
-        used?.close(code, reason);
-      } catch (error) {
-        state = 0; // a code or reason that is not allowed
-        throw error;
-      }
       settle();
-      const end = () => { hangUp?.(); finish(GONE); };
-      if (used) return after(timeout, end);
-      hangUp?.();
-      queueMicrotask(end);
+      // A server that does not answer is waited for no longer than that.
+      (live ? after : queueMicrotask)(() => { hangUp?.(); finish(GONE); }, timeout);
     }
   }();
 

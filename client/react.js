@@ -30,6 +30,7 @@ export function useTicketSocket({ enabled = true, onOpen, onMessage, onClose, ..
       newest.current.onClose?.(event, socket);
     });
     return () => {
+      show("closed"); // enabled may be false now; where another begins, that is the last word
       show = () => {};
       socket.close();
     };

@@ -15,8 +15,9 @@ const browsers = {
 // Short waits, so that a test takes seconds; all else is as a page has it.
 const quick = { baseDelay: 300, maxDelay: 1_500 };
 
-for (const [browser, { names, args }] of Object.entries(browsers)) {
-  describe(browser, { skip: slow, timeout: 300_000 }, () => {
+// Both at once: most of the time is spent waiting.
+describe("browsers", { skip: slow, concurrency: 2 }, () => Object.entries(browsers).forEach(([browser, { names, args }]) => {
+  describe(browser, { timeout: 900_000 }, () => {
     let puppeteer, launched;
     after(() => launched?.close());
 
@@ -25,10 +26,11 @@ for (const [browser, { names, args }] of Object.entries(browsers)) {
       const path = onPath(...names);
       if (!path) return missing(t, `no ${names[0]} on PATH; get it, for instance with: apt-get install ${names[0]}`), {};
       puppeteer ??= (await import("puppeteer-core")).default;
-      launched ??= await puppeteer.launch({ browser, executablePath: path, args, headless: true });
+      launched ??= await puppeteer.launch({ browser, executablePath: path, args, headless: true, timeout: 120_000 });
       const gateway = await Gateway.start({ files: pages, ...options });
       const page = await launched.newPage();
       t.after(() => page.close());
+      page.setDefaultTimeout(120_000);
       const console = [];
       page.on("console", (message) => console.push(message.text()));
       page.on("pageerror", (error) => console.push(String(error)));
@@ -40,7 +42,7 @@ for (const [browser, { names, args }] of Object.entries(browsers)) {
         const { events } = await state();
         seen.last = events;
         return events.filter((seen) => seen === line).length >= times && events;
-      }, 40);
+      }, 60);
       const says = async (text) => {
         await until("the socket is open", async () => (await state()).ready === 1);
         await page.evaluate((text) => window.socket.send(text), text);
@@ -226,10 +228,48 @@ for (const [browser, { names, args }] of Object.entries(browsers)) {
       clean(gateway);
     });
 
+    test("a page that is left and gone back to is connected again", async (t) => {
+      const { gateway, page, start, saw, says } = await open(t);
+      if (!gateway) return;
+      await start();
+      await says("before");
+      await page.goto(gateway.url + "/?elsewhere");
+      await until("it has gone", async () => page.evaluate(() => location.search === "?elsewhere"));
+      await gateway.control("end=reset"); // of what the browser may have kept
+      await page.goBack();
+      await page.waitForFunction("window.ready && location.search === ''");
+      const kept = await page.evaluate(() => window.socket !== undefined);
+      t.diagnostic(`${browser}: the page was ${kept ? "kept" : "loaded anew"}`);
+      if (!kept) await start();
+      await saw("open");
+      await says("back");
+      clean(gateway);
+    });
+
+    test("in a worker, which has no document", async (t) => {
+      const { gateway, page } = await open(t);
+      if (!gateway) return;
+      await page.evaluate(() => {
+        window.heard = [];
+        window.worker = new Worker("/worker.js", { type: "module" });
+        window.worker.onmessage = ({ data }) => window.heard.push(data);
+      });
+      const heard = (line, times = 1) => until(`${line} × ${times}`, async (seen) => {
+        seen.last = await page.evaluate(() => window.heard);
+        return seen.last.filter((heard) => heard === line).length >= times;
+      });
+      await heard("open");
+      await page.evaluate(() => window.worker.postMessage("from the page"));
+      await heard("message from the page");
+      await gateway.control("end=reset");
+      await heard("open", 2);
+      clean(gateway);
+    });
+
     test("a laptop sleeps while the mint answers: that ticket is left, another is minted", async (t) => {
       const { gateway, start, saw, says } = await open(t);
       if (!gateway) return;
-      await gateway.control("of=mint&slow=1000&times=1");
+      await gateway.control("of=mint&slow=3000&times=1");
       await start();
       await until("the mint was asked", async () => (await gateway.stats()).mints === 1);
       await asleep(launched, 6_500);
@@ -257,12 +297,12 @@ for (const [browser, { names, args }] of Object.entries(browsers)) {
     test("close() during the handshake leaves nothing", async (t) => {
       const { gateway, page, start, saw, state } = await open(t);
       if (!gateway) return;
-      await gateway.control("of=gate&slow=1500&times=1");
+      await gateway.control("of=gate&slow=4000&times=1");
       await start();
       await until("the handshake has begun", async () => (await gateway.stats()).handshakes === 1);
       await page.evaluate(() => window.socket.close());
       assert.deepEqual(await saw("close 1006 for good"), ["close 1006 for good"]);
-      await new Promise((done) => setTimeout(done, 2_500)); // what was to come would have
+      await new Promise((done) => setTimeout(done, 5_000)); // what was to come would have
       assert.deepEqual((await state()).events, ["close 1006 for good"]);
       const { mints, handshakes, live } = await gateway.stats();
       assert.deepEqual([mints, handshakes, live], [1, 1, 0]);
@@ -298,7 +338,7 @@ for (const [browser, { names, args }] of Object.entries(browsers)) {
       clean(gateway);
     });
   });
-}
+}));
 
 /** Stops every process of the browser for so many milliseconds, as a lid that is closed does. */
 async function asleep(browser, ms) {

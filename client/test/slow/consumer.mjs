@@ -12,7 +12,7 @@ for (const type of ["open", "message", "error", "close", "mintfailed", "unauthor
   socket.addEventListener(type, (e) => events.push([type, e.data, type === "close" ? e.code : undefined, e.status].filter((x) => x !== undefined).join(" ")));
 }
 const next = (type) => new Promise((done, fail) => {
-  const late = setTimeout(() => fail(new Error(`no ${type} after ${JSON.stringify(events)}`)), 20_000);
+  const late = setTimeout(() => fail(new Error(`no ${type} after ${JSON.stringify(events)}`)), 60_000);
   socket.addEventListener(type, (event) => { clearTimeout(late); done(event); }, { once: true });
 });
 const control = (query) => fetch(`${base}/control?${query}`, { method: "POST" });

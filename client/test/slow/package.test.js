@@ -68,7 +68,7 @@ for (const [name, find, args = [], tail = []] of [
   ["Bun", (t) => installed(t, "bun-linux-x64") + "/bin/bun"],
   ["Deno", (t) => installed(t, "deno-linux-x64") + "/deno", ["run", "--no-lock", "--allow-net", "--allow-read", "--allow-env"]],
 ]) {
-  test(`in ${name}`, { skip: slow, timeout: 120_000 }, async (t) => {
+  test(`in ${name}`, { skip: slow, timeout: 300_000 }, async (t) => {
     const runtime = find(t);
     if (!existsSync(runtime) || tail[0] && !installed(t, "ws")) return;
     const { dir } = project();
@@ -89,7 +89,7 @@ for (const [name, find, args = [], tail = []] of [
 function run(program, args, cwd) {
   return new Promise((done) => {
     import("node:child_process").then(({ execFile }) => {
-      execFile(program, args, { cwd, encoding: "utf8", timeout: 100_000 }, (error, stdout, stderr) => done({ stdout, stderr, status: error?.code ?? (error ? 1 : 0) }));
+      execFile(program, args, { cwd, encoding: "utf8", timeout: 250_000 }, (error, stdout, stderr) => done({ stdout, stderr, status: error?.code ?? (error ? 1 : 0) }));
     });
   });
 }
@@ -100,7 +100,7 @@ const readme = readFileSync(join(clientDir, "README.md"), "utf8");
 const page = readFileSync(join(root, "docs", "client.md"), "utf8");
 
 for (const compiler of ["typescript", "typescript5"]) {
-  test(`${compiler}: tsc --noEmit --strict over the types and every example`, { skip: slow, timeout: 300_000 }, (t) => {
+  test(`${compiler}: tsc --noEmit --strict over the types and every example`, { skip: slow, timeout: 600_000 }, (t) => {
     const tsc = installed(t, compiler);
     if (!tsc) return;
     const { dir } = project();
@@ -190,7 +190,7 @@ test("JSR takes it", { skip: slow, timeout: 300_000 }, (t) => {
 const browsers = { chrome: ["chromium", "chromium-browser", "google-chrome"], firefox: ["firefox-esr", "firefox"] };
 
 for (const [browser, names] of Object.entries(browsers)) {
-  test(`in ${browser}: the page of the README, the installed files, and the hook under StrictMode`, { skip: slow, timeout: 300_000 }, async (t) => {
+  test(`in ${browser}: the page of the README, the installed files, and the hook under StrictMode`, { skip: slow, timeout: 600_000 }, async (t) => {
     const executablePath = onPath(...names);
     if (!executablePath) return void missing(t, `no ${names[0]} on PATH; get it, for instance with: apt-get install ${names[0]}`);
     if (!installed(t, "puppeteer-core") || !installed(t, "esbuild")) return;
@@ -210,7 +210,12 @@ import { StrictMode } from "react"
 import { createRoot } from "react-dom/client"
 const root = createRoot(document.getElementById("root")!)
 const render = (room: string | null) => root.render(<StrictMode>{room && <Chat room={room} />}</StrictMode>)
-Object.assign(window, { render })
+function Switch({ on }: { on: boolean }) {
+  const { status } = useTicketSocket({ url: "/ws", ticketUrl: "/ticket", enabled: on })
+  return <output>{status}</output>
+}
+const toggle = (on: boolean) => root.render(<StrictMode><Switch on={on} /></StrictMode>)
+Object.assign(window, { render, toggle })
 render("one")
 `);
     for (const version of ["", "18"]) {
@@ -221,7 +226,7 @@ render("one")
       writeFileSync(join(site, `react${version}.html`), `<!doctype html><div id="root"></div><script type="module" src="/react${version}.js"></script>`);
     }
     const gateway = await Gateway.start({ files: site });
-    const launched = await puppeteer.launch({ browser, executablePath, args: browser === "chrome" ? ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"] : [], headless: true });
+    const launched = await puppeteer.launch({ browser, executablePath, args: browser === "chrome" ? ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"] : [], headless: true, timeout: 120_000 });
     t.after(() => launched.close());
     const faults = [];
     let tab;
@@ -230,6 +235,7 @@ render("one")
       const before = tab;
       tab = await launched.newPage();
       await before?.close();
+      tab.setDefaultTimeout(120_000);
       tab.on("pageerror", (error) => faults.push(String(error)));
       await tab.goto(gateway.url + path);
     };
@@ -268,6 +274,19 @@ render("one")
       await gateway.control("end=3000");
       await tab.waitForFunction('document.querySelector("a")?.textContent === "Log in"');
       await gateway.control("off=mint");
+
+      const shows = (status) => tab.waitForFunction((status) => document.querySelector("output")?.textContent === status, {}, status);
+      await tab.evaluate(() => window.toggle(false));
+      await shows("closed");
+      const asked = (await gateway.stats()).mints;
+      await tab.evaluate(() => window.toggle(true));
+      await shows("open");
+      await tab.evaluate(() => window.toggle(false)); // as when somebody logs out
+      await shows("closed");
+      await until("its socket is gone", async () => (await gateway.stats()).live === 0);
+      await tab.evaluate(() => window.toggle(true));
+      await shows("open");
+      assert.equal((await gateway.stats()).mints - asked, 2, "a ticket each time it is enabled");
     }
     assert.deepEqual(faults, []);
     assert.equal(gateway.refused.replayed, undefined);

@@ -122,7 +122,7 @@ export class Gateway {
 }
 
 /** Polls until look returns something, and fails after a while with what it saw last. */
-export async function until(what, look, seconds = 20) {
+export async function until(what, look, seconds = 60) {
   const deadline = Date.now() + seconds * 1000;
   const note = {};
   for (;;) {

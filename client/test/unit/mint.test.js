@@ -212,8 +212,8 @@ test("what getTicket throws tells the status, in its own words or those of axios
 
 test("an answer without a ticket, and a ticket that was used, are refused and given up in the end", async (t) => {
   const answers = [
-    [() => undefined, /no ticket/], [() => ({}), /no ticket/], [() => "t1", /no ticket/], [() => ({ ticket: "" }), /no ticket/],
-    [() => ({ ticket: "a b" }), /no ticket/], [() => ({ ticket: "a&b=c" }), /no ticket/], [() => new Response("<html>"), /no ticket/],
+    [() => undefined, /no new ticket/], [() => ({}), /no new ticket/], [() => "t1", /no new ticket/], [() => ({ ticket: "" }), /no new ticket/],
+    [() => ({ ticket: "a b" }), /no new ticket/], [() => ({ ticket: "a&b=c" }), /no new ticket/], [() => new Response("<html>"), /no new ticket/],
   ];
   for (const [answer, text] of answers) {
     const world = install(t), getTicket = minter(world);
@@ -233,8 +233,118 @@ test("an answer without a ticket, and a ticket that was used, are refused and gi
   world.last.end();
   await world.clock.pass(3_600_000);
   assert.equal(world.sockets.length, 1, "it was shown once");
-  assert.match(lines.events.at(-3).error.message, /used/);
+  assert.match(lines.events.at(-3).error.message, /no new ticket/);
   assert.deepEqual(lines.slice(-3), ["mintfailed 200", "gaveup 200", "close 1006 for good"]);
+});
+
+test("a ticket is not shown again, even when others came between", async (t) => {
+  const world = install(t), getTicket = minter(world);
+  world.serve = (s) => s.refuse();
+  getTicket.instead = async ({ attempt }) => ({ ticket: "of-cache-" + attempt % 3 });
+  connect({ url: URL, getTicket, giveUpAfter: Infinity });
+  await world.clock.pass(600_000);
+  assert.ok(getTicket.asked.length > 20);
+  assert.deepEqual(world.sockets.map((s) => s.ticket), ["of-cache-1", "of-cache-2", "of-cache-0"]);
+});
+
+test("which tickets were shown is not remembered for ever", async (t) => {
+  const world = install(t), getTicket = minter(world);
+  world.serve = (s) => s.refuse();
+  getTicket.instead = async ({ attempt }) => ({ ticket: "t" + attempt % 101 });
+  connect({ url: URL, getTicket, giveUpAfter: Infinity });
+  await world.clock.pass(2 * 3_600_000);
+  assert.ok(getTicket.asked.length > 200);
+  assert.equal(world.sockets.length, getTicket.asked.length, "the hundred and first is as good as new: it has expired");
+});
+
+test("what a mint answers beside the ticket, or of another kind than it should, does no harm", async (t) => {
+  for (const [more, life] of [
+    [{ expires_in: null }, 10], [{ expires_in: 0 }, 10], [{ expires_in: -3 }, 10], [{ expires_in: NaN }, 10], [{ expires_in: "soon" }, 10], [{ expires_in: {} }, 10],
+    [{ expires_in: "4" }, 4], [{ expires_in: 4.5 }, 4.5], [{ expires_in: 1e300 }, 10], [{ expires_in: Infinity }, 10],
+    [{ json: true }, 10], [{ ok: false }, 10], [{ status: "ok" }, 10], [{ status: 503 }, 10], [{ since: 5, attempt: 9, error: 1, minting: true, wait: 1e9 }, 10],
+    [{ url: null }, 10], [{ url: undefined }, 10], [{ headers: null }, 10],
+  ]) {
+    const world = install(t), getTicket = minter(world);
+    world.serve = () => {};
+    getTicket.instead = async () => ({ ticket: "t", ...more });
+    const lines = listen(connect({ url: URL, getTicket }));
+    await settled();
+    assert.deepEqual(world.sockets.map((s) => s.url), [URL + "?ticket=t"], JSON.stringify(more));
+    await world.clock.pass(life * 1000 - 1);
+    assert.deepEqual(lines, [], JSON.stringify(more));
+    await world.clock.pass(1);
+    assert.deepEqual(lines, ["error", "close 1006"], JSON.stringify(more));
+  }
+  for (const [answer, status] of [
+    [null, 200], ["text", 200], [7, 200], [[], 200], [{ ticket: null }, 200], [{ ticket: {} }, 200], [{ ticket: ["a", "b"] }, 200], [{ ticket: true, status: "valueOf" }, undefined],
+    [{ status: "ok", data: { ticket: "t" } }, 200], [{ status: "valueOf" }, 200], [{ status: 0 }, 200], [{ status: null }, 200], [{ status: "503" }, 503],
+  ]) {
+    const world = install(t), getTicket = minter(world);
+    getTicket.instead = async () => answer;
+    const lines = listen(connect({ url: URL, getTicket, giveUpAfter: 2 }));
+    await settled();
+    if (status === undefined) assert.equal(world.last.ticket, "true"); // it has the letters of one
+    else assert.deepEqual([lines[0], lines.events[0].status], ["mintfailed " + status, status], JSON.stringify(answer));
+  }
+  for (const status of ["error", {}, "valueOf", null]) { // of what getTicket throws
+    const world = install(t), getTicket = minter(world);
+    getTicket.instead = async () => { throw { status, retryAfter: {} }; };
+    const lines = listen(connect({ url: URL, getTicket }));
+    await world.clock.pass(3_600_000);
+    assert.ok(getTicket.asked.length > 100 && lines.every((line) => line === "mintfailed 0"), String(status));
+  }
+});
+
+test("a url of the mint that is none is given up at once", async (t) => {
+  for (const url of ["https://", "wss://[", "ws://a b/"]) {
+    const world = install(t), getTicket = minter(world);
+    getTicket.instead = async () => ({ ticket: "t", url });
+    const lines = listen(connect({ url: URL, getTicket }));
+    await world.clock.pass(1e6);
+    assert.deepEqual(lines, ["error", "gaveup 400", "close 1006 for good"], url);
+    assert.deepEqual([getTicket.asked.length, world.sockets.length], [1, 0]);
+    assert.ok(!JSON.stringify(lines.events).includes("t="));
+  }
+});
+
+test("Retry-After outlives what was left: a late failure does not shorten it", async (t) => {
+  const world = install(t), getTicket = minter(world);
+  const fail = [];
+  getTicket.instead = ({ attempt }) => attempt === 1 ? new Promise((_, no) => fail.push(no)) : new Response("", { status: 503, headers: { "Retry-After": "60" } });
+  const lines = listen(connect({ url: URL, getTicket }));
+  while (getTicket.asked.length < 2) await world.clock.pass(1_000);
+  const since = world.clock.ran;
+  fail[0]({ status: 503, retryAfter: 1 });
+  await settled();
+  world.online();
+  await world.clock.pass(58_000);
+  assert.equal(getTicket.asked.length, 2, `${world.clock.ran - since} ms later`);
+  assert.deepEqual(lines, ["mintfailed 0", "mintfailed 503"]);
+});
+
+test("Retry-After is an hour at most, and online in between does not make it more", async (t) => {
+  const world = install(t), getTicket = minter(world);
+  getTicket.instead = async () => new Response("", { status: 503, headers: { "Retry-After": "999999999" } });
+  connect({ url: URL, getTicket });
+  await world.clock.pass(1_800_000);
+  world.online();
+  await world.clock.pass(1_799_000);
+  assert.equal(getTicket.asked.length, 1);
+  await world.clock.pass(3_000);
+  assert.equal(getTicket.asked.length, 2);
+});
+
+test("a pause that is over stays so when the clock is set back", async (t) => {
+  const world = install(t), getTicket = minter(world);
+  getTicket.instead = async ({ attempt }) => attempt === 1 ? new Response("", { status: 429, headers: { "Retry-After": "20" } }) : { ticket: "t" + attempt };
+  const socket = connect({ url: URL, getTicket });
+  await world.clock.pass(60_000);
+  assert.equal(socket.readyState, 1);
+  world.clock.sleep(-86_400_000);
+  world.last.end();
+  await world.clock.pass(2_000);
+  assert.equal(getTicket.asked.length, 3);
+  assert.equal(socket.readyState, 1);
 });
 
 test("a ticket of which more than half the life passed is not shown: a laptop slept", async (t) => {

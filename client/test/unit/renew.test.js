@@ -152,6 +152,41 @@ test("a mint that refuses a renewal is not asked again; the server ends the sess
   }
 });
 
+test("a mint that wants to be left alone at a renewal is, and by the attempt that follows a loss too", async (t) => {
+  for (const wait of [15, 50, 300]) {
+    for (const lost of [false, true]) {
+      const world = install(t), getTicket = minter(world);
+      getTicket.instead = async ({ attempt }) => attempt === 1 ? { ticket: sessionTicket(1, 600), expires_in: 10 } : new Response("", { status: 429, headers: { "Retry-After": String(wait) } });
+      const socket = connect({ url: URL, getTicket });
+      while (getTicket.asked.length < 2) await world.clock.pass(500);
+      if (lost) world.last.end(3000);
+      else world.clock.setTimeout(() => world.last.end(3000), 600_000 - world.clock.ran); // the session's end
+      await world.clock.pass(400_000);
+      const [, first, second] = getTicket.asked;
+      assert.ok(second.at - first.at >= wait * 1000, `after ${second.at - first.at} ms and not ${wait} s`);
+      socket.close();
+    }
+  }
+});
+
+test("close() in getTicket at a renewal is the end: no second socket takes over", async (t) => {
+  const world = install(t), getTicket = minter(world);
+  let socket;
+  getTicket.instead = ({ attempt }) => {
+    if (attempt === 2) socket.close(1000);
+    return { ticket: sessionTicket(attempt, 600), expires_in: 10 };
+  };
+  world.deaf = true;
+  socket = connect({ url: URL, getTicket });
+  const lines = listen(socket);
+  await world.clock.pass(575_000);
+  assert.equal(getTicket.asked.length, 2);
+  await world.clock.pass(20_000);
+  assert.deepEqual(lines, ["open", "close 1006 for good"]);
+  assert.equal(world.sockets.length, 1);
+  assert.equal(world.clock.waiting, 0);
+});
+
 test("a second socket that does not open is tried again with another ticket", async (t) => {
   const world = install(t), getTicket = sessions(world, 600);
   let refused = 0;
@@ -243,7 +278,7 @@ test("in band, where the application says how, and no second socket", async (t) 
   getTicket.instead = async () => ({ ticket: renewed[1], expires_in: 10 });
   world.last.end(1006);
   await world.clock.pass(2_000);
-  assert.match(lines.events.at(-1).error.message, /used/);
+  assert.match(lines.events.at(-1).error.message, /no new ticket/);
 });
 
 test("a renewal in band that fails is told, and tried again with another ticket", async (t) => {
@@ -259,4 +294,35 @@ test("a renewal in band that fails is told, and tried again with another ticket"
   assert.deepEqual(lines, ["open", "mintfailed undefined"]);
   assert.equal(lines.events[1].error, fault);
   assert.equal(world.sockets.length, 1);
+});
+
+test("what the application throws in renew is passed on as it is, and decides nothing", async (t) => {
+  for (const fault of ["a text of the server", { status: 401, code: 4321, attempt: "x", minting: false, retryIn: 5 }, Object.assign(new Error("no"), { code: "ECONNRESET" }), null, undefined]) {
+    const world = install(t), getTicket = sessions(world, 600);
+    let times = 0;
+    const socket = connect({ url: URL, getTicket, renew: () => { if (++times === 1) throw fault; } });
+    const lines = listen(socket);
+    await world.clock.pass(590_000);
+    assert.deepEqual(lines, ["open", "mintfailed undefined"]);
+    const { error, code, attempt, retryIn, ...rest } = lines.events[1];
+    assert.deepEqual([error, code, attempt, retryIn], [fault, 1006, 2, undefined]);
+    assert.ok(!("0" in rest));
+    assert.equal(times, 2, "it is tried again");
+    socket.close();
+  }
+});
+
+test("a renewal in band that hangs ends by the deadline, and in vain after it", async (t) => {
+  const world = install(t), getTicket = sessions(world, 600);
+  const answers = [];
+  const lines = listen(connect({ url: URL, getTicket, renew: () => new Promise((...both) => answers.push(both)) }));
+  while (answers.length < 2) await world.clock.pass(1_000);
+  assert.deepEqual(lines, ["open", "mintfailed 0"]);
+  answers[0][1](new Error("too late"));
+  await settled();
+  assert.deepEqual(lines, ["open", "mintfailed 0"]);
+  answers[1][0]();
+  await world.clock.pass(20_000);
+  assert.deepEqual(lines, ["open", "mintfailed 0"]);
+  assert.equal(answers.length, 2);
 });

@@ -30,6 +30,25 @@ test("without protocols the ticket goes by query, with them by subprotocol", asy
   }
 });
 
+test("protocols that are none are none", async (t) => {
+  const world = install(t), getTicket = minter(world);
+  for (const protocols of [null, "", [""], [null, undefined]]) {
+    connect({ url: URL, getTicket, protocols });
+    await settled();
+    assert.match(world.last.url, /[?]ticket=/);
+    assert.deepEqual(world.last.protocols, []);
+  }
+});
+
+test("a relative url is relative to the base of the page, as for a WebSocket", async (t) => {
+  const world = install(t), getTicket = minter(world);
+  world.document.baseURI = "https://base.example/app/";
+  const socket = connect({ url: "ws", getTicket });
+  await settled();
+  assert.equal(socket.url, "wss://base.example/app/ws");
+  assert.equal(world.last.url, "wss://base.example/app/ws?ticket=t1");
+});
+
 test("the mint may name the gateway that takes the ticket", async (t) => {
   const world = install(t), getTicket = minter(world);
   getTicket.instead = async ({ attempt }) => ({ ticket: "t" + attempt, expires_in: 10, url: ["wss://gw2.example/ws?a=1", "/other", undefined][attempt - 1] });
@@ -100,10 +119,11 @@ test("options that cannot work are refused, all in one error", (t) => {
     [{ url: "wss://", getTicket }, /http url/],
     [{ url: URL + "#a", getTicket }, /fragment/],
     [{ url: URL, getTicket, WebSocket: null }, /needs a WebSocket$/],
-    [{ url: URL, getTicket, baseDelay: 0 }, /maxDelay >= baseDelay > 0/],
-    [{ url: URL, getTicket, baseDelay: NaN }, /maxDelay >= baseDelay > 0/],
-    [{ url: URL, getTicket, maxDelay: 1_999 }, /maxDelay >= baseDelay > 0/],
-    [{ WebSocket: null, maxDelay: 0 }, /url without fragment, and either ticketUrl or getTicket, and a WebSocket, and maxDelay/],
+    [{ url: URL, getTicket, baseDelay: 0 }, /needs delays above 0$/],
+    [{ url: URL, getTicket, baseDelay: NaN }, /delays above 0/],
+    [{ url: URL, getTicket, maxDelay: 0 }, /delays above 0/],
+    [{ url: URL, getTicket, baseDelay: -1, maxDelay: -1 }, /delays above 0/],
+    [{ WebSocket: null, maxDelay: 0 }, /url without fragment, and either ticketUrl or getTicket, and a WebSocket, and delays above 0$/],
   ]) assert.throws(() => connect(options), (error) => error instanceof TypeError && text.test(error.message), String(text));
 });
 
@@ -195,6 +215,47 @@ test("on… handlers run once for each event", async (t) => {
   assert.deepEqual(seen, ["open", "message", "message", "close", "error", "gaveup", "close"]);
 });
 
+test("a listener that stops an event keeps no handler waiting for the next", async (t) => {
+  const world = install(t), getTicket = minter(world);
+  const socket = connect({ url: URL, getTicket });
+  const seen = [];
+  socket.onmessage = (event) => seen.push(event.data);
+  const stops = (event) => event.stopImmediatePropagation();
+  socket.addEventListener("message", stops);
+  await settled();
+  world.last.message("1");
+  socket.removeEventListener("message", stops);
+  world.last.message("2");
+  world.last.message("3");
+  assert.deepEqual(seen.filter((data) => data !== "1"), ["2", "3"]);
+});
+
+test("a handler that throws, throws alone", async (t) => {
+  const world = install(t), getTicket = minter(world);
+  const thrown = [];
+  const was = process.listeners("uncaughtException");
+  process.removeAllListeners("uncaughtException");
+  process.on("uncaughtException", (error) => thrown.push(error.message));
+  try {
+    const socket = connect({ url: URL, getTicket });
+    for (const type of ["open", "close", "error", "message"]) {
+      socket["on" + type] = () => { throw new Error("on" + type); };
+      socket.addEventListener(type, () => { throw new Error(type); });
+    }
+    const lines = listen(socket);
+    await settled();
+    world.last.message("x");
+    world.last.end();
+    await world.clock.pass(2_000);
+    assert.deepEqual(lines, ["open", "message x", "close 1006", "open"]);
+    assert.equal(socket.readyState, 1);
+    assert.deepEqual(thrown, ["open", "onopen", "message", "onmessage", "close", "onclose", "open", "onopen"]);
+  } finally {
+    process.removeAllListeners("uncaughtException");
+    for (const listener of was) process.on("uncaughtException", listener);
+  }
+});
+
 test("close() while open waits for the server, but not for ever", async (t) => {
   const world = install(t), getTicket = minter(world);
   world.deaf = true;
@@ -205,11 +266,11 @@ test("close() while open waits for the server, but not for ever", async (t) => {
   socket.close(3000);
   world.last.message("too late");
   await world.clock.pass(9_999);
-  assert.deepEqual([...lines, socket.readyState], ["open", "message too late", 2]);
+  assert.deepEqual([...lines, socket.readyState], ["open", 2]);
   await world.clock.pass(1);
-  assert.deepEqual([...lines, socket.readyState], ["open", "message too late", "close 1006 for good", 3]);
+  assert.deepEqual([...lines, socket.readyState], ["open", "close 1006 for good", 3]);
   world.last.end(1000);
-  assert.equal(lines.length, 3);
+  assert.equal(lines.length, 2);
   assert.equal(world.clock.waiting, 0);
 });
 
@@ -246,6 +307,19 @@ for (const [phase, reach] of [
     assert.equal(world.clock.waiting, 0);
   });
 }
+
+test("close() in getTicket is the end", async (t) => {
+  for (const answer of [() => ({ ticket: "t" }), () => { throw new Error("logged out"); }, async () => ({ ticket: "t" })]) {
+    const world = install(t), getTicket = minter(world);
+    let socket;
+    socket = connect({ url: URL, getTicket: (request) => { socket.close(); return answer(getTicket(request)); } });
+    const lines = listen(socket);
+    await world.clock.pass(1e5);
+    assert.deepEqual(lines, ["close 1006 for good"]);
+    assert.equal(world.sockets.length, 0);
+    assert.equal(world.clock.waiting, 0);
+  }
+});
 
 test("close() in a handler of close stops the attempts", async (t) => {
   const world = install(t), getTicket = minter(world);

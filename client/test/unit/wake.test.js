@@ -99,6 +99,55 @@ test("online while open, or during an attempt, changes nothing", async (t) => {
   world.online();
   await world.clock.pass(2_000);
   assert.equal(getTicket.asked.length, 2);
+  assert.ok(!getTicket.asked[1].signal.aborted);
+  world.last.accept();
+  assert.equal(socket.readyState, 1, "the attempt goes on");
+});
+
+test("online before the first attempt makes no second", async (t) => {
+  const world = install(t), getTicket = minter(world);
+  world.serve = () => {}; // slow
+  const socket = connect({ url: URL, getTicket });
+  world.online();
+  await world.clock.pass(5_000);
+  assert.equal(getTicket.asked.length, 1);
+  world.last.accept();
+  await world.clock.pass(60_000);
+  assert.equal(socket.readyState, 1);
+  assert.equal(world.sockets.length, 1);
+});
+
+test("a network that flaps neither hurries beyond its flaps nor keeps the client from coming back", async (t) => {
+  const { world, getTicket, sockets } = await lost(t, 1);
+  world.serve = (s) => s.refuse();
+  for (let i = 0; i < 600; i++) { // ten times a second, for a minute
+    world.online();
+    await world.clock.pass(100);
+  }
+  assert.ok(getTicket.asked.length >= 10 && getTicket.asked.length <= 60, `${getTicket.asked.length} attempts in a minute`);
+  world.serve = (s) => s.accept();
+  await world.clock.pass(10_000);
+  assert.equal(sockets[0].readyState, 1);
+});
+
+test("a clock that was set back by a day does not put off what online brings forward", async (t) => {
+  const world = install(t), getTicket = minter(world);
+  const refusals = [new Response("", { status: 503, headers: { "Retry-After": "20" } }), new Response("", { status: 503 })];
+  getTicket.instead = async ({ attempt }) => refusals[attempt - 1] ?? { ticket: "t" + attempt };
+  const socket = connect({ url: URL, getTicket });
+  while (getTicket.asked.length < 2) await world.clock.pass(1_000);
+  world.clock.sleep(-86_400_000);
+  world.online();
+  await world.clock.pass(3_602_000); // an hour is the longest that a mint may ask for
+  assert.equal(socket.readyState, 1);
+});
+
+test("a clock that was set back when nobody asked for a pause", async (t) => {
+  const { world, sockets } = await lost(t, 1);
+  world.clock.sleep(-86_400_000);
+  world.online();
+  await world.clock.pass(2_000);
+  assert.equal(sockets[0].readyState, 1);
 });
 
 test("in a worker, which has no document, online works", async (t) => {

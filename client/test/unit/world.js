@@ -13,6 +13,7 @@ export class Clock {
   wall = 1_795_219_200_000;
   #timers = []; // a heap by time, and by order where that is the same
   #made = 0;
+  #passed = 0;
 
   setTimeout = (run, ms = 0) => {
     // As in browsers: what does not fit into 31 bits, and what is no number, is at once.
@@ -53,11 +54,16 @@ export class Clock {
   /** What is due within ms runs, each with the microtasks that follow from it. */
   async pass(ms) {
     const end = this.ran + ms;
+    if (++this.#passed > 10_000) throw new Error("a loop: what the test waits for does not come");
+    let stood = 0, since = this.ran;
     await settled();
     while (this.#timers.length > 0 && this.#timers[0].at <= end) {
       const { at, run } = this.#pop();
       if (!run) continue;
       this.#to(Math.max(at, this.ran));
+      stood = this.ran > since + 1 ? 0 : stood + 1;
+      if (stood === 0) since = this.ran;
+      if (stood > 20_000) throw new Error("a loop: no time passes");
       run();
       await settled();
     }
@@ -198,6 +204,7 @@ export function minter(world, { life = 10, name = "t" } = {}) {
   const getTicket = async ({ attempt, signal }) => {
     const call = { attempt, signal, at: world.clock.ran };
     asked.push(call);
+    if (asked.length > 5_000) throw new Error("a loop: it mints and mints");
     made++;
     if (getTicket.instead) return getTicket.instead(call);
     return { ticket: name.replaceAll(" ", "-") + made, expires_in: life };

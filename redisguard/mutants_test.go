@@ -73,12 +73,15 @@ var mutants = []mutant{
 
 	// Endings.
 	{"another store is not noticed", "TestBusLoss", "bus.go", "s.since != r.since || s.last", "s.last"},
-	{"a deleted stream is not noticed", "TestBusLoss/deleted", "bus.go", " || s.added < r.count", ""},
-	{"endings that were dropped are not missed", "TestBusAwayTooLong", "bus.go", "case r.told.less(s.first): // all", "case false: // all"},
+	{"another stream of fewer entries is not noticed", "TestReaderSees", "bus.go", " || s.added < r.count ||", " ||"},
+	{"endings that were dropped are not missed", "TestBusAwayTooLong", "bus.go", "case behind():\n\t\tswitch", "case false:\n\t\tswitch"},
+	{"another stream that grew is not noticed", "TestReaderSees", "bus.go", " || behind() && dropped < r.count", ""},
+	{"a stream that was emptied of its entries is not noticed", "TestReaderSees", "bus.go", " || s.length == 0 && r.told.less(s.last)", ""},
 	{"endings are not missed where their number is unknown", "TestReaderSees", "bus.go", "case r.count < 0:\n\t\t\tr.miss(errTrimmed)", "case r.count < 0:"},
 	{"a node reads on at the end", "TestBusReconnects", "bus.go", "Id(r.told.String())", `Id("$")`},
 	{"a node begins at the end", "TestBus", "bus.go", "r.told = start\n", "r.told = s.last\n"},
 	{"caught up with what is still to be told", "TestBusCaughtUp", "bus.go", "!r.asOf.IsZero() && !r.told.less(r.last)", "!r.asOf.IsZero()"},
+	{"caught up before another look", "TestBusCaughtUpLost", "bus.go", "\t\t\tr.count++\n\t\t}\n", "\t\t\tr.count++\n\t\t}\n\t\tr.caughtUp()\n"},
 	{"caught up as of the answer", "TestBusCaughtUp", "bus.go", "r.asOf, r.last = asked, s.last", "r.asOf, r.last = asked.Add(time.Since(asked)), s.last"},
 	{"an ending need not reach a replica", "TestBusWaitReplicas", "bus.go", "replicas < b.waitReplicas", "false"},
 }

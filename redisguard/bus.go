@@ -317,7 +317,7 @@ func (r *reader) read(ctx context.Context) error {
 		return nil
 	}
 	if err != nil {
-		return err
+		return discreet(err)
 	}
 	for _, entry := range entries[b.stream] {
 		id, err := parseStreamID(entry.ID)

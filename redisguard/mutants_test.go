@@ -32,7 +32,8 @@ var mutants = []mutant{
 	{"a larger cover is not noticed", "TestLargerCover", "protocol.lua", "elseif keptLeeway < leeway or keptSkew < skew then", "elseif false then"},
 	{"a clock that was ahead is not noticed", "TestClockAheadAndBack", "protocol.lua", "elseif now < seen - 1000 then", "elseif false then"},
 	{"how far the clock has come is not kept", "TestClockAheadAndBackUnused", "protocol.lua", "    seen = now\n    write(since", "    seen = now\n    math.max(since"},
-	{"what a node knows of another store does not count", "TestFailback", "protocol.lua", "elseif since < tonumber(ARGV[3]) then", "elseif false then"},
+	{"what a node knows of another store does not count", "TestFailback", "protocol.lua", "elseif since < known and", "elseif false and"},
+	{"an epoch that has not come counts", "TestEpochThatHasNotCome", "protocol.lua", " and known <= now + coverSkew * 1000 then", " then"},
 	{"a node does not say what it knows", "TestFailback", "protocol.go", "l.g.rules.args(l.since.Load())...", "l.g.rules.args(0)..."},
 	{"a writable replica will do", "TestReplicaRefused", "protocol.lua", "not at or not string.find(replication, 'role:master\\r', 1, true)", "not at"},
 	{"evictions are not noticed", "TestEviction", "protocol.lua", "if evictions() ~= evicted then", "if false then"},
@@ -69,6 +70,7 @@ var mutants = []mutant{
 	{"claims that were given up stay", "TestMaxPending", "lane.go", "if c.queued {", "if false {"},
 	{"any number may wait", "TestMaxPending", "stats.go", "if c.pending.Add(1) > c.maxPending {", "if c.pending.Add(1) < 0 {"},
 	{"a failed call is not made again", "TestLostAnswer", "lane.go", "again := isAway(err)", "again := false"},
+	{"what came with an unknown command is told", "TestUnknownCommandShowsNothing", "errors.go", "; found {", "; found && false {"},
 	{"New does not heed its context", "TestNewKeepsToItsContext", "store.go", "case <-ctx.Done():\n\t\tgo func", "case <-make(chan int):\n\t\tgo func"},
 
 	// Endings.

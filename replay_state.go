@@ -3,6 +3,7 @@ package wsticket
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -65,8 +66,9 @@ func (c *ReplayCache) SaveAt(now time.Time, path string) error {
 // processors; it was saved later than now; or so long ago that all its tickets have
 // expired. That cache refuses what was issued before now, as one of NewReplayCache
 // does. Or the file was used, and its process had started while its clock was ahead.
-// Log the error and go on. If there is an error and no cache, then cfg is wrong,
-// or the file cannot be read or removed:
+// Log the error and go on. If there is an error and no cache, then cfg is wrong, or
+// there is a file that was never a saved state, which is left alone, or it cannot be read
+// or removed:
 //
 //	cache, err := wsticket.LoadReplayCache(path, cfg)
 //	if cache == nil {
@@ -98,6 +100,9 @@ func LoadReplayCacheAt(now time.Time, path string, cfg ReplayConfig) (*ReplayCac
 		return nil, fmt.Errorf("wsticket: ReplayCache: the saved state must be a file that can be read and written, or not be there: %w", err)
 	}
 	defer f.Close()
+	if foreign(f) {
+		return nil, fmt.Errorf("wsticket: ReplayCache: %s is no saved state, and is left as it is; give a path that nothing else uses", path)
+	}
 	past, doubt := c.restore(f, now.Unix())
 	if err := discard(f, path); err != nil {
 		return nil, fmt.Errorf("wsticket: ReplayCache: a saved state that stays could be used twice; remove %s: %w", path, err)
@@ -195,6 +200,28 @@ func openState(path string) (*os.File, error) {
 		return nil, fmt.Errorf("%s is not a regular file", path)
 	}
 	return os.OpenFile(path, os.O_RDWR, 0)
+}
+
+// foreign says whether a file was never a state, so that a path that is wrong costs nobody
+// a file. One that is empty, or whose beginning is damaged by a few bytes or by zeros, may have been
+// one and must go: should it be read better another time, it could be used twice.
+func foreign(f *os.File) bool {
+	var b [len(stateMagic)]byte
+	n, err := f.ReadAt(b[:], 0)
+	if err != nil && err != io.EOF {
+		return false
+	}
+	zeros, others := 0, 0
+	for i, c := range b[:n] {
+		switch c {
+		case stateMagic[i]:
+		case 0:
+			zeros++
+		default:
+			others++
+		}
+	}
+	return 2*others > n && zeros == 0
 }
 
 // discard makes sure that nobody uses the file again, before this process accepts

@@ -313,11 +313,24 @@ func TestReplayStateDamaged(t *testing.T) {
 		"more behind":     append(bytes.Clone(good), 0),
 		"twice":           append(bytes.Clone(good), good...),
 		"empty":           {},
-		"text":            []byte(strings.Repeat("no state\n", 1000)),
+		"zeros":           make([]byte, len(good)),
 		"another version": bytes.Replace(bytes.Clone(good), []byte("state 1\n"), []byte("state 2\n"), 1),
 	} {
 		if c, err := damaged(data); c == nil || err == nil {
 			t.Errorf("%s: %v, %v", name, c, err)
+		}
+		if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s: the file is still there", name)
+		}
+	}
+	// A path that is wrong does no harm to what is there.
+	for _, text := range []string{`{"keys":[]}`, "x", strings.Repeat("no state\n", 1000)} {
+		c, err := damaged([]byte(text))
+		if c != nil || err == nil || !strings.Contains(err.Error(), "is no saved state") {
+			t.Errorf("%.20q: a cache %v, %v", text, c != nil, err)
+		}
+		if left, err := os.ReadFile(path); err != nil || string(left) != text {
+			t.Errorf("%.20q has become %.20q, %v", text, left, err)
 		}
 	}
 }

@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"fmt"
-	"os"
 	"time"
 
 	"github.com/wsticket/wsticket"
@@ -40,7 +39,8 @@ func newLocal(c *Config, report func(error)) (*localGuard, error) {
 		if fault != nil {
 			report(fmt.Errorf("the saved sessions were not used, and tickets that were issued before now are refused: %w", fault))
 		}
-		if err := os.Remove(c.State); err != nil && !os.IsNotExist(err) {
+		// A saved state goes, and another file stays.
+		if left, err := wsticket.LoadReplayCache(c.State, wsticket.ReplayConfig{PeakPerSecond: 1}); left == nil {
 			return nil, err
 		}
 		g.ReplayCache, err = wsticket.NewReplayCache(config)

@@ -254,7 +254,7 @@ func (a opsAccount) String() string {
 // run drives new guards by a file. It returns what the account does not allow.
 func (c *OpsConfig) run(tb testing.TB, file string) (fault error, _ opsAccount) {
 	w := &opsWorld{c: c, tb: tb, started: time.Now(), tickets: map[string]*opsTicket{}, skews: map[int]int64{}, calm: true}
-	w.guards = c.Open(tb, w.now(0))
+	w.guards = c.Open(tb, w.now())
 	if err := errors.Join(w.rotate(), w.verify()); err != nil {
 		return err, w.account
 	}
@@ -294,12 +294,17 @@ type opsTicket struct {
 	accepted        bool
 }
 
-// now is the time by the clock of a node.
-func (w *opsWorld) now(node int) time.Time {
+// now is the time by the clocks that are right.
+func (w *opsWorld) now() time.Time {
 	if w.c.OwnClock {
-		return time.Unix(time.Now().Unix()+w.skews[node], 0)
+		return time.Unix(time.Now().Unix(), 0)
 	}
 	return time.Unix(w.started.Unix()+w.ahead, 0)
+}
+
+// nowAt is the time by the clock of a node.
+func (w *opsWorld) nowAt(node int) time.Time {
+	return w.now().Add(time.Duration(w.skews[node]) * time.Second)
 }
 
 func (w *opsWorld) leeway() time.Duration {
@@ -315,9 +320,9 @@ func (w *opsWorld) do(words []string) error {
 	}
 	if event, ok := w.c.Events[words[0]]; ok && len(words) == 1 {
 		w.calm = false
-		w.ahead += max(0, w.latest-w.now(0).Unix())
+		w.ahead += max(0, w.latest-w.now().Unix())
 		n := len(w.guards)
-		if w.guards = event(w.tb, w.guards, w.now(0)); len(w.guards) != n {
+		if w.guards = event(w.tb, w.guards, w.now()); len(w.guards) != n {
 			return fmt.Errorf("the event returned %d guards, want %d", len(w.guards), n)
 		}
 		return w.verify()
@@ -372,7 +377,7 @@ func numbers(words []string) ([]int64, error) {
 func (w *opsWorld) node(n int64) int { return int(uint32(n)) % len(w.guards) }
 
 func (w *opsWorld) mint(name string, ttl, skew int64) error {
-	now := w.now(0).Add(time.Duration(skew) * time.Second)
+	now := w.now().Add(time.Duration(skew) * time.Second)
 	text, err := w.signer.SignAt(now, &wsticket.Claims{Subject: "ops", TTL: time.Duration(ttl) * time.Second})
 	if err != nil {
 		return err
@@ -393,7 +398,7 @@ func (w *opsWorld) show(name string, nodes []int64) error {
 	var showing sync.WaitGroup
 	for i, n := range nodes {
 		node := w.node(n)
-		now := w.now(node)
+		now := w.nowAt(node)
 		times[i] = now.Unix()
 		showing.Go(func() {
 			ctx, cancel := context.WithTimeout(w.tb.Context(), 5*time.Second)

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -28,12 +29,16 @@ func TestOpsReplayCache(t *testing.T) {
 				if cfg.Leeway == 0 {
 					cfg.Leeway = wsticket.NoLeeway
 				}
+				skew := time.Duration(0)
+				if peak == 5 { // one that is not Exact: nodes whose clocks differ refuse what is fresh
+					skew = 2 * time.Second
+				}
 				RunOps(t, OpsConfig{
 					Open:   func(tb testing.TB, now time.Time) []wsticket.ReplayGuard { return cache(tb, cfg, now.Add(-time.Hour)) },
 					Events: cacheEvents(cfg),
 					MaxTTL: times[0], Leeway: times[1],
-					Exact: peak == 1000,
-					Dir:   "testdata/ops", Runs: runs, Length: 300,
+					MaxSkew: skew, Exact: peak == 1000,
+					Dir: "testdata/ops", Runs: runs, Length: 300,
 				})
 			})
 		}
@@ -182,6 +187,46 @@ func TestOpsFindFaults(t *testing.T) {
 				t.Errorf("seed %d: the shortened file does not fail:\n%s", c.Seed, file)
 			}
 		})
+	}
+}
+
+// clockGuard notes by which clock a use came.
+type clockGuard struct {
+	opsGuard
+	now *atomic.Int64
+}
+
+func (g *clockGuard) Spend(ctx context.Context, u wsticket.Use) error {
+	g.now.Store(u.Now)
+	return g.opsGuard.Spend(ctx, u)
+}
+
+// Nodes have clocks of their own, whether the guard has one or not; and the line clock moves
+// all of them, where it may.
+func TestOpsSkew(t *testing.T) {
+	for _, own := range []bool{false, true} {
+		var seen [3]atomic.Int64
+		c := OpsConfig{
+			Open: func(testing.TB, time.Time) (guards []wsticket.ReplayGuard) {
+				for i, g := range opsGuards("", 0) {
+					guards = append(guards, &clockGuard{*g.(*opsGuard), &seen[i]})
+				}
+				return guards
+			},
+			MaxTTL: testTTL, Leeway: testLeeway, MaxSkew: 2 * time.Second, OwnClock: own,
+		}
+		file := "skew 1 2\nskew 2 -9\nmint 1 3 0\nshow 1 0,1\nmint 2 3 -1\nshow 2 2\n"
+		for range 3 { // the system's clock may tick in the middle
+			if fault, _ := c.run(t, file); fault != nil {
+				t.Fatal(fault)
+			}
+			if seen[1].Load()-seen[0].Load() == 2 && seen[0].Load()-seen[2].Load() == 2 {
+				break
+			}
+		}
+		if ahead, behind := seen[1].Load()-seen[0].Load(), seen[0].Load()-seen[2].Load(); ahead != 2 || behind != 2 {
+			t.Errorf("OwnClock %v: node 1 is %d s ahead and node 2 %d s behind, want 2 and 2", own, ahead, behind)
+		}
 	}
 }
 

@@ -221,6 +221,13 @@ const (
 
 // step looks at the stream, and reads what there is to read or waits for more.
 func (r *reader) step(ctx context.Context) error {
+	if err := r.look(ctx); err != nil {
+		return err
+	}
+	return r.read(ctx)
+}
+
+func (r *reader) look(ctx context.Context) error {
 	asked := time.Now()
 	s, err := r.bus.lookWithin(ctx)
 	if err != nil {
@@ -231,13 +238,18 @@ func (r *reader) step(ctx context.Context) error {
 		r.asOf, r.last = asked, s.last
 	}
 	r.caughtUp()
-	return r.read(ctx)
+	return nil
 }
 
 // see compares what the stream is with what it was.
 func (r *reader) see(s streamState) {
 	first := !r.begun
-	if first || s.since != r.since || s.last.less(r.told) || s.added < r.count {
+	dropped := s.added - s.length
+	// behind: all that is there comes behind what was told.
+	behind := func() bool { return r.told.less(s.first) || s.length == 0 && r.told.less(s.last) }
+	// What was told is among what was dropped then. If fewer were dropped than were told,
+	// it is another stream, which has grown past the end of the first.
+	if first || s.since != r.since || s.last.less(r.told) || s.added < r.count || behind() && dropped < r.count {
 		// The first look, or another stream than the one that was read so far.
 		from := s.now - r.back.Milliseconds()
 		if start := (streamID{ms: uint64(max(from, 0))}); first || start.less(r.told) {
@@ -253,14 +265,14 @@ func (r *reader) see(s streamState) {
 			first = true
 		case s.since == 0 || s.since > from:
 			r.miss(fmt.Errorf("the store keeps endings since %v, which is less than was asked for", time.UnixMilli(s.since).UTC().Format(time.RFC3339)))
-		case r.told.less(s.first) && s.added > s.length:
+		case behind() && dropped > 0:
 			r.miss(errTrimmed)
 		}
 	}
-	switch dropped := s.added - s.length; {
+	switch {
 	case r.told == s.last:
 		r.count = s.added
-	case r.told.less(s.first): // all that is there comes behind it
+	case behind():
 		switch {
 		case first || dropped <= r.count:
 		case r.count < 0:
@@ -269,6 +281,9 @@ func (r *reader) see(s streamState) {
 			r.miss(fmt.Errorf("%w: %d of them", errTrimmed, dropped-r.count))
 		}
 		r.count = dropped
+		if s.length == 0 {
+			r.told = s.last
+		}
 	}
 }
 
@@ -282,7 +297,8 @@ func (r *reader) miss(why error) {
 	r.f.Missed(why)
 }
 
-// caughtUp says so when the last question has its answer.
+// caughtUp says so when the last question has its answer. It is called behind a look only:
+// what was read since the last one may have come from a store that took over.
 func (r *reader) caughtUp() {
 	if !r.asOf.IsZero() && !r.told.less(r.last) {
 		r.f.CaughtUp(r.asOf)
@@ -301,7 +317,7 @@ func (r *reader) read(ctx context.Context) error {
 		return nil
 	}
 	if err != nil {
-		return err
+		return discreet(err)
 	}
 	for _, entry := range entries[b.stream] {
 		id, err := parseStreamID(entry.ID)
@@ -319,7 +335,6 @@ func (r *reader) read(ctx context.Context) error {
 		if r.count >= 0 {
 			r.count++
 		}
-		r.caughtUp()
 	}
 	return nil
 }

@@ -426,19 +426,57 @@ func TestBusCaughtUp(t *testing.T) {
 			Missed: func(why error) { t.Error(why) },
 		})
 	}()
-	for i := range 300 {
+	for i := range 200 {
 		sid := fmt.Sprint(i)
 		publish(t, near, sid)
 		mu.Lock()
 		all = append(all, published{sid, time.Now()})
 		mu.Unlock()
-		time.Sleep(3 * time.Millisecond)
+		// Some come while others are on their way, and some while the answer is that there
+		// are no more.
+		time.Sleep(time.Duration(3+i%4/3*50) * time.Millisecond)
 	}
 	within(t, backSoon, "caught up some times", func() bool { mu.Lock(); defer mu.Unlock(); return times >= 3 })
 	cancel()
 	<-done
 	if wrong > 0 {
 		t.Errorf("%d endings were still to be told when they were said to have been", wrong)
+	}
+}
+
+// Between a look and a read another store takes over, which lacks an ending and has a later
+// one. Nothing is said to be complete before the next look, which tells of the loss.
+func TestBusCaughtUpLost(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	rememberEndings(t, s)
+	b := newBus(t, busConfig(s.url()))
+	var got []string
+	r := reader{bus: b, back: time.Minute, f: live.Follower{
+		Ended:    func(e live.Ending) { got = append(got, e.SessionID) },
+		CaughtUp: func(time.Time) { got = append(got, "complete") },
+		Missed:   func(error) { got = append(got, "missed") },
+	}}
+	publish(t, b, "a")
+	look := func() {
+		if err := r.look(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	read := func() {
+		if err := r.read(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	look()
+	s.must("FLUSHALL")
+	publish(t, b, "b")
+	read()
+	look()
+	read()
+	look()
+	if want := []string{"b", "missed", "b", "complete"}; !slices.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
 	}
 }
 
@@ -459,17 +497,21 @@ func TestReaderSees(t *testing.T) {
 		reads []int64 // how far is read after each look
 		want  string  // of each look, whether something was missed: . or the first letter of why
 	}{
-		"steady":                        {[]streamState{state(old, 1, 0), state(old, 1, 3), state(old, 1, 5)}, []int64{0, 3, 5}, "..."},
-		"dropped, and read before":      {[]streamState{state(old, 1, 3), state(old, 3, 3), state(old, 7, 8)}, []int64{3, 3, 8}, "..e"},
-		"dropped what was read only":    {[]streamState{state(old, 1, 3), state(old, 1, 3), state(old, 4, 8)}, []int64{3, 3, 8}, "..."},
-		"dropped, number known":         {[]streamState{state(old, 1, 0), state(old, 5, 8), state(old, 9, 12)}, []int64{0, 8, 12}, ".e."},
-		"dropped, number unknown":       {[]streamState{reachesBack, state(old, 7, 9), state(old, 8, 9)}, []int64{5, 9, 9}, ".e."},
-		"dropped before the first look": {[]streamState{state(old, 5, 9), state(old, 5, 9)}, []int64{9, 9}, "e."},
-		"another epoch":                 {[]streamState{state(old, 1, 3), state(old+1, 1, 3), state(old+1, 1, 4)}, []int64{3, 3, 4}, ".t."},
-		"a young epoch":                 {[]streamState{state(now-1000, 1, 3), state(now-1000, 1, 3)}, []int64{3, 3}, "t."},
-		"no epoch":                      {[]streamState{state(0, 1, 3), state(0, 1, 3)}, []int64{3, 3}, "t."},
-		"emptied":                       {[]streamState{state(old, 1, 3), state(old, 1, 3), {since: old, now: now}, state(old, 1, 2)}, []int64{3, 3, 0, 2}, "..t."},
-		"emptied and filled":            {[]streamState{state(old, 1, 3), state(old, 1, 3), {since: old, now: now, first: id(7), last: id(7), length: 1, added: 1}}, []int64{3, 3, 7}, "..t"},
+		"steady":                             {[]streamState{state(old, 1, 0), state(old, 1, 3), state(old, 1, 5)}, []int64{0, 3, 5}, "..."},
+		"dropped, and read before":           {[]streamState{state(old, 1, 3), state(old, 3, 3), state(old, 7, 8)}, []int64{3, 3, 8}, "..e"},
+		"dropped what was read only":         {[]streamState{state(old, 1, 3), state(old, 1, 3), state(old, 4, 8)}, []int64{3, 3, 8}, "..."},
+		"dropped, number known":              {[]streamState{state(old, 1, 0), state(old, 5, 8), state(old, 9, 12)}, []int64{0, 8, 12}, ".e."},
+		"dropped, number unknown":            {[]streamState{reachesBack, state(old, 7, 9), state(old, 8, 9)}, []int64{5, 9, 9}, ".e."},
+		"dropped before the first look":      {[]streamState{state(old, 5, 9), state(old, 5, 9)}, []int64{9, 9}, "e."},
+		"another epoch":                      {[]streamState{state(old, 1, 3), state(old+1, 1, 3), state(old+1, 1, 4)}, []int64{3, 3, 4}, ".t."},
+		"a young epoch":                      {[]streamState{state(now-1000, 1, 3), state(now-1000, 1, 3)}, []int64{3, 3}, "t."},
+		"no epoch":                           {[]streamState{state(0, 1, 3), state(0, 1, 3)}, []int64{3, 3}, "t."},
+		"emptied":                            {[]streamState{state(old, 1, 3), state(old, 1, 3), {since: old, now: now}, state(old, 1, 2)}, []int64{3, 3, 0, 2}, "..t."},
+		"emptied and filled further":         {[]streamState{state(old, 1, 5), state(old, 1, 5), {since: old, now: now, first: id(8), last: id(15), length: 8, added: 8}}, []int64{5, 5, 15}, "..t"},
+		"emptied and filled to where it was": {[]streamState{state(old, 1, 5), state(old, 1, 5), {since: old, now: now, first: id(4), last: id(7), length: 4, added: 4}}, []int64{5, 5, 7}, "..t"},
+		"all dropped":                        {[]streamState{state(old, 1, 3), state(old, 1, 3), {since: old, now: now, last: id(5), added: 5}}, []int64{3, 3, 5}, "..e"},
+		"all dropped that was read":          {[]streamState{state(old, 1, 3), state(old, 1, 3), {since: old, now: now, last: id(3), added: 3}}, []int64{3, 3, 3}, "..."},
+		"emptied and filled":                 {[]streamState{state(old, 1, 3), state(old, 1, 3), {since: old, now: now, first: id(7), last: id(7), length: 1, added: 1}}, []int64{3, 3, 7}, "..t"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var got strings.Builder

@@ -246,3 +246,29 @@ func TestNodeOffMovesNothing(t *testing.T) {
 		t.Error("a node whose clock is off began an epoch")
 	}
 }
+
+// A node that was started beside a store whose clock was ahead knows of an epoch that has
+// not come. It refuses for itself, and does not make the others refuse.
+func TestEpochThatHasNotCome(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	remember(t, s)
+	ahead, other := newGuard(t, shortest(s.url())), newGuard(t, shortest(s.url()))
+	ahead.link.Load().lanes[0].since.Store(time.Now().Add(time.Hour).UnixMilli())
+	for range 5 {
+		u := ticket(3)
+		u.Issued += 3600 // passes the check of its own
+		u.Expires += 3600
+		u.Now += 3600
+		_ = spend(ahead, u)
+		if err := ahead.look(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if err := spend(other, ticket(3)); err != nil {
+			t.Errorf("another node: %v", err)
+		}
+	}
+	if err := spend(ahead, ticket(3)); !errors.Is(err, wsticket.ErrIssuedBeforeStart) {
+		t.Errorf("the node itself: %v", err)
+	}
+}

@@ -15,7 +15,7 @@ import (
 )
 
 // A Config says where the store is and what the guard covers. All nodes that share
-// tickets must have the same store and the same Prefix.
+// tickets must have the same store, Prefix, Leeway and MaxSkew.
 type Config struct {
 	// URL of the store:
 	//

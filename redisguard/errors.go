@@ -93,6 +93,17 @@ type storeSaid string
 
 func (e storeSaid) Error() string { return string(e) }
 
+// discreet takes out of an error what the store repeats of a command that it does not know:
+// passwords, tickets and sessions are among it.
+func discreet(err error) error {
+	if e, ok := errors.AsType[*rueidis.RedisError](err); ok {
+		if text, _, found := strings.Cut(e.Error(), ", with args"); found {
+			return storeSaid(text)
+		}
+	}
+	return err
+}
+
 // isAway says whether an error means that there was no store to decide: none that
 // answered, or one that is no primary now. To try again may help.
 func isAway(err error) bool {

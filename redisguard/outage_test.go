@@ -241,6 +241,27 @@ func TestWrongPassword(t *testing.T) {
 	a.acceptsAgain(backSoon, g)
 }
 
+// A store that does not know a command says what came with it: a password, a session. That
+// does not go on.
+func TestUnknownCommandShowsNothing(t *testing.T) {
+	t.Parallel()
+	s := startServer(t, "--rename-command", "XADD", "")
+	rememberEndings(t, s)
+	b := newBus(t, busConfig(s.url()))
+	err := b.Publish(t.Context(), ending("sesame"))
+	if err == nil || strings.Contains(err.Error(), "sesame") || !strings.Contains(err.Error(), "XADD") {
+		t.Errorf("%v", err)
+	}
+	s = startServer(t, "--rename-command", "HELLO", "", "--rename-command", "AUTH", "")
+	url := "redis://someone:sesame@" + s.addr()
+	if _, err := New(t.Context(), Config{URL: url}); err == nil || strings.Contains(err.Error(), "sesame") || !strings.Contains(err.Error(), "AUTH") {
+		t.Errorf("%v", err)
+	}
+	if _, err := NewBus(t.Context(), BusConfig{URL: url}); err == nil || strings.Contains(err.Error(), "sesame") {
+		t.Errorf("%v", err)
+	}
+}
+
 // A store that may evict is not taken, and one that begins to is noticed.
 func TestEviction(t *testing.T) {
 	t.Parallel()

@@ -58,15 +58,15 @@ func do(ctx context.Context, client rueidis.Client, wait int, call rueidis.Compl
 	}
 	if wait == 0 {
 		text, err := client.Do(ctx, call).ToString()
-		return text, 0, err
+		return text, 0, discreet(err)
 	}
 	answers := doAndWait(ctx, client, wait, call)
 	text, err := answers[0].ToString()
 	if err != nil {
-		return "", 0, err
+		return "", 0, discreet(err)
 	}
 	replicas, err := answers[1].AsInt64()
-	return text, int(replicas), err
+	return text, int(replicas), discreet(err)
 }
 
 // doAndWait sends the call and a WAIT behind it on one connection.

@@ -24,6 +24,7 @@ local function write(since, leeway, skew, seen, evicted)
 end
 
 local leeway, skew = tonumber(ARGV[1]), tonumber(ARGV[2])
+local known = tonumber(ARGV[3])
 local coverLeeway, coverSkew = leeway, skew -- the largest that keys are kept for
 local since, seen, evicted = 0, 0, 0
 local lost -- why the store may have forgotten claims
@@ -41,8 +42,11 @@ do
       lost = 'cover' -- keys were kept for less long than this caller needs
     elseif now < seen - 1000 then
       lost = 'clock' -- it was ahead, so keys have expired early
-    elseif since < tonumber(ARGV[3]) then
-      lost = 'older' -- another store has taken claims that this one has not
+    elseif since < known and known <= now + coverSkew * 1000 then
+      -- Another store has taken claims that this one has not. An epoch that has not come
+      -- is none of a store that keeps time with this one: a clock was ahead when it
+      -- began. It would have every call begin another one, until it has come.
+      lost = 'older'
     end
   end
 end

@@ -94,7 +94,7 @@ func (s *store) connect(ctx context.Context) (rueidis.Client, error) {
 	select {
 	case m := <-done:
 		if m.err != nil {
-			return nil, fmt.Errorf("no connection to the store: %w", m.err)
+			return nil, fmt.Errorf("no connection to the store: %w", discreet(m.err))
 		}
 		return m.client, nil
 	case <-ctx.Done():

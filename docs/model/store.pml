@@ -27,12 +27,18 @@
  *     PX_SHORT      keys live for one second less than it takes
  *     SPLIT         the checks are made before the claim and not with it
  *     ONE_VALUE     all claims have one value
+ *     ON_REPLICA    a replica takes claims, as one may that can be written to
  *     PARTITION     an old primary may be alive beside a new one: the limit
  *
  * With PARTITION_WAIT, where a claim counts once the replica has it, it finds none; with
  * PARTITION_WAIT_NO_REWRITE, where a claim that is made again is not written again, it
  * does. ACCEPTS and ACCEPTS_AFTER_LOSS are no faults: with them it finds that a ticket is
  * accepted at all, and also after something was lost.
+ *
+ * Four rules of the script are not in it: evictions, which lose keys and are noticed as a
+ * clock that was ahead is; nodes with another leeway or MaxSkew; what a node knows of another
+ * store, which bounds what a partition does; and that a claim by a node whose clock is off
+ * begins no epoch. mutants_test.go of redisguard has them.
  */
 
 #ifdef PARTITION_WAIT_NO_REWRITE
@@ -234,10 +240,16 @@ inline follow(p) { store[p].role = REPLICA; store[p].history = store[1-p].histor
 #define FAULT faults < FAULTS
 #define HAS(c) (FOLLOWED(s) && claim[c].acking == 1 + s && store[1-s].mem.key == VALUE(c))
 
+#ifdef ON_REPLICA
+#define TAKES(s) (store[s].role != DOWN)
+#else
+#define TAKES(s) (store[s].role == PRIMARY)
+#endif
+
 proctype Server(byte s) {
 	do
-	:: atomic { store[s].role == PRIMARY && NEAR(s) -> carryOut(0, s) }
-	:: atomic { store[s].role == PRIMARY && NEAR(s) -> carryOut(1, s) }
+	:: atomic { TAKES(s) && NEAR(s) -> carryOut(0, s) }
+	:: atomic { TAKES(s) && NEAR(s) -> carryOut(1, s) }
 #ifdef WAIT
 	/* The replica has the claim. */
 	:: atomic { HAS(0) -> accept(0) }

@@ -18,6 +18,7 @@ func TestStore(t *testing.T) {
 		"PX_SHORT":                  true,
 		"SPLIT":                     true,
 		"ONE_VALUE":                 true,
+		"ON_REPLICA":                true,
 		"PARTITION":                 true, // the limit
 		"PARTITION_WAIT":            false,
 		"PARTITION_WAIT_NO_REWRITE": true,

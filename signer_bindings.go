@@ -71,6 +71,10 @@ func requestable(p string) bool {
 			segment = i + 1
 		case '?', '#', '\\', 0:
 			return false
+		case ';': // gateways refuse what is empty or dots without its parameters
+			if n := i - segment; n == 0 || dotted(p[segment:i]) {
+				return false
+			}
 		case '%':
 			if _, ok := percentByte([]byte(p[i:min(i+3, len(p))])); ok {
 				return false

@@ -145,3 +145,26 @@ func TestSignerKeepsItsOwnAudiences(t *testing.T) {
 		t.Errorf("%s, %v", payloadOf(t, ticket), err)
 	}
 }
+
+// What a Signer says of claims that came from a request may be logged: it is escaped and
+// short, however long they are.
+func TestSignerErrorsAreShort(t *testing.T) {
+	s := testSigner(t, nil)
+	long := strings.Repeat("X", 4000)
+	for name, c := range map[string]Claims{
+		"origin":         {Origin: "HTTPS://" + long},
+		"origin, hidden": {Origin: "https://\u202e" + long},
+		"path":           {Path: "//" + long},
+		"path, star":     {Path: "/*" + long},
+		"path, hidden":   {Path: "/\u202e\x1b//" + long},
+		"extra":          {Extra: []Member{{Name: "\"\u202e" + long, JSON: []byte("1")}}},
+		"extra, value":   {Extra: []Member{{Name: "a\u202e" + long, JSON: []byte("x")}}},
+		"extra, twice":   {Extra: []Member{{Name: "a" + long, JSON: []byte("1")}, {Name: "a" + long, JSON: []byte("1")}}},
+	} {
+		c.Subject = "ada"
+		_, err := s.SignAt(testNow, &c)
+		if err == nil || len(err.Error()) > 500 || strings.ContainsAny(err.Error(), "\u202e\x1b") {
+			t.Errorf("%s: %d bytes: %.300v", name, len(fmt.Sprint(err)), err)
+		}
+	}
+}

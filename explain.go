@@ -116,6 +116,8 @@ func (d *details) append(dst []byte) []byte {
 		if d.policy != nil {
 			w.printf("looked for in %v", Carriers(d.policy.carriers))
 		}
+	case errNoProtocol:
+		w.list("Protocols", d.policy.protocols)
 	case headErrors[head.NotGET]:
 		w.head(d, "")
 	case headErrors[head.BadHost]:

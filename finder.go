@@ -95,7 +95,7 @@ func (f *Finder) Find(p Parts) (Found, error) {
 		return Found{}, err
 	}
 	found := Found{
-		Request:  Request{Ticket: bytes.Clone(c.Ticket), Origin: origin, Path: parts.path},
+		Request:  Request{Ticket: bytes.Clone(c.Ticket), Origin: origin, Path: parts.path, atGateway: true},
 		Protocol: c.Selected,
 		Carrier:  Carriers(c.By),
 	}
@@ -125,9 +125,8 @@ func (p Parts) request() *http.Request {
 		return r
 	}
 	for name, value := range p.Headers {
-		if name = http.CanonicalHeaderKey(name); name != "Content-Length" || value != "0" {
-			r.Header[name] = append(r.Header[name], value)
-		}
+		name = http.CanonicalHeaderKey(name)
+		r.Header[name] = append(r.Header[name], value)
 	}
 	return r
 }

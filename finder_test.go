@@ -3,6 +3,7 @@ package wsticket
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"iter"
@@ -216,4 +217,44 @@ func FuzzFinder(f *testing.F) {
 			t.Fatalf("%v %q", found.Carrier, found.Path)
 		}
 	})
+}
+
+// Rules of a Gate that the ticket alone does not show are a Finder's too.
+func TestFinderIsAGateway(t *testing.T) {
+	k := newGateKit(t)
+	finder, err := NewFinder(FinderConfig{Origins: k.config.Origins})
+	if err != nil {
+		t.Fatal(err)
+	}
+	verdict := func(p Parts) error {
+		found, err := finder.Find(p)
+		if err == nil {
+			err = k.config.Verifier.Redeem(context.Background(), found.Request, new(Ticket))
+		}
+		return err
+	}
+	for path, want := range map[string]error{"/a/..;/b": ErrPath, "/a/%2e%2e%3b/b": ErrPath, "/a/b;x": nil} {
+		ticket, err := k.signer.Sign(&Claims{Subject: "ada", Path: "/a/*"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := verdict(partsOf(handshakeOf(path + "?ticket=" + ticket))); !errors.Is(err, want) {
+			t.Errorf("%s: %v, want %v", path, err, want)
+		}
+		if err := verdict(partsOf(handshakeOf(path + "?ticket=" + k.mint(t)))); err != nil {
+			t.Errorf("%s, not bound: %v", path, err)
+		}
+	}
+	for _, c := range []struct {
+		lines []string
+		want  error
+	}{
+		{[]string{"0"}, nil}, {[]string{"0", "0"}, ErrBadHandshake}, {[]string{"1"}, ErrBadHandshake}, {[]string{"00"}, ErrBadHandshake}, {[]string{"0, 0"}, ErrBadHandshake},
+	} {
+		r := handshakeOf("/?ticket=" + k.mint(t))
+		r.Header["Content-Length"] = c.lines
+		if err := verdict(partsOf(r)); !errors.Is(err, c.want) {
+			t.Errorf("Content-Length %q: %v, want %v", c.lines, err, c.want)
+		}
+	}
 }

@@ -495,10 +495,20 @@ func withoutLine(h http.Header, name string, values [][]byte, f *carrier.Finder)
 // remoteOf is the peer of a request, nil where it has no address.
 func remoteOf(r *http.Request) net.Addr {
 	if addr, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
-		return net.TCPAddrFromAddrPort(addr)
+		return net.TCPAddrFromAddrPort(netip.AddrPortFrom(likelyZone(addr.Addr()), addr.Port()))
 	}
-	if addr := parseAddr(r.RemoteAddr); addr.IsValid() {
+	if addr := likelyZone(parseAddr(r.RemoteAddr)); addr.IsValid() {
 		return &net.IPAddr{IP: addr.AsSlice(), Zone: addr.Zone()}
 	}
 	return nil
+}
+
+// likelyZone takes off a zone that is no name of an interface: it came from a header,
+// through a middleware that did not look at it.
+func likelyZone(addr netip.Addr) netip.Addr {
+	const longest = 15 // of an interface of Linux
+	if zone := addr.Zone(); len(zone) > longest || zone != "" && !head.ValidToken(zone) {
+		return addr.WithZone("")
+	}
+	return addr
 }

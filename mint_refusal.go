@@ -10,8 +10,6 @@ import (
 	"strconv"
 	"sync/atomic"
 	"time"
-
-	"github.com/wsticket/wsticket/internal/quote"
 )
 
 var (
@@ -65,10 +63,10 @@ type MintRefusal struct {
 func (r MintRefusal) LogValue() slog.Value {
 	attrs := append(make([]slog.Attr, 0, 4), slog.Int("status", r.Status), slog.String("why", ReasonOf(r.Err)))
 	if r.Remote != nil {
-		attrs = append(attrs, slog.String("remote", r.Remote.String()))
+		attrs = append(attrs, slog.String("remote", shown(r.Remote.String())))
 	}
 	if r.Subject != "" {
-		attrs = append(attrs, slog.String("sub", string(quote.AppendBare(nil, []byte(r.Subject), nil))))
+		attrs = append(attrs, slog.String("sub", shown(r.Subject)))
 	}
 	return slog.GroupValue(attrs...)
 }

@@ -60,7 +60,7 @@ func (r Refusal) Clone() Refusal {
 func (r Refusal) LogValue() slog.Value {
 	attrs := append(make([]slog.Attr, 0, 8), slog.String("code", r.Code.Code()), slog.String("why", ReasonOf(r.Err)))
 	if r.Remote != nil {
-		attrs = append(attrs, slog.String("remote", r.Remote.String()))
+		attrs = append(attrs, slog.String("remote", shown(r.Remote.String())))
 	}
 	if r.Addr.IsValid() {
 		attrs = append(attrs, slog.String("addr", r.Addr.String()))
@@ -70,7 +70,7 @@ func (r Refusal) LogValue() slog.Value {
 		text []byte
 	}{{"kid", r.KeyID}, {"jti", r.ID}, {"sub", r.Subject}} {
 		if claim.text != nil {
-			attrs = append(attrs, slog.String(claim.name, string(quote.AppendBare(nil, claim.text, nil))))
+			attrs = append(attrs, slog.String(claim.name, shown(string(claim.text))))
 		}
 	}
 	if r.ID != nil {
@@ -78,6 +78,11 @@ func (r Refusal) LogValue() slog.Value {
 	}
 	return slog.GroupValue(attrs...)
 }
+
+// shown is text as it may be logged: escaped and cut. An address is among it, since the
+// zone of one that a middleware took from a header, and the name of a Unix socket, are
+// the peer's choice.
+func shown(text string) string { return string(quote.AppendBare(nil, []byte(text), nil)) }
 
 // refusal makes one of what was learnt until d.err.
 func (d *details) refusal(code Error, remote net.Addr) Refusal {

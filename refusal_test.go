@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"regexp"
 	"strconv"
@@ -77,6 +78,10 @@ func TestRefusalSaysWhy(t *testing.T) {
 			want: `origin: the ticket came by cookie, and that takes an Origin that is listed: Origin "https://gw.example", Host "gw.example", listed none`},
 		"no ticket": {target: "/",
 			want: "missing: no ticket in the request: looked for in query, subprotocol, bearer, cookie"},
+		"subprotocol alone": {target: "/", lines: []string{"Sec-WebSocket-Protocol: ticket.TICKET"},
+			want: `bad_handshake: the ticket came as a subprotocol, and none of the application was offered beside it; offer one of Protocols too: Protocols "app.v1" "app.v2"`},
+		"subprotocol, no Protocols": {alter: func(c *UpgraderConfig) { c.Protocols = nil }, target: "/", lines: []string{"Sec-WebSocket-Protocol: app.v1, ticket.TICKET"},
+			want: `bad_handshake: the ticket came as a subprotocol, and none of the application was offered beside it; offer one of Protocols too: Protocols none`},
 		"no ticket, fewer carriers": {alter: func(c *UpgraderConfig) { c.Carriers = CarrierQuery }, target: "/", lines: []string{"Authorization: Bearer TICKET"},
 			want: "missing: no ticket in the request: looked for in query"},
 		"two tickets": {target: "/?ticket=TICKET&ticket=TICKET", want: "ambiguous: " + ErrAmbiguous.meaning()},
@@ -332,5 +337,39 @@ func TestRefusedPayloadIsNoTicket(t *testing.T) {
 		if tk.reset(); !bytes.Equal(tk.buf[:], make([]byte, len(tk.buf))) || *tk != (Ticket{}) {
 			t.Errorf("%s: the payload stays", name)
 		}
+	}
+}
+
+// Some middlewares put a header of the client into RemoteAddr, and the name of a Unix
+// socket is the peer's choice: what is logged of an address is escaped and cut too.
+func TestRefusalsLogAddressesEscaped(t *testing.T) {
+	var text bytes.Buffer
+	log := slog.New(slog.NewJSONHandler(&text, nil))
+	hostile := "\x1b[2J\u202e" + strings.Repeat("z", 4000)
+	remote := func(r *http.Request) *http.Request { r.RemoteAddr = "fe80::1%" + hostile; return r }
+	d := newDoor(t, nil)
+	ticket := d.ticket(t, Claims{})
+	g := newGate(t, d, func(c *GateConfig) {
+		c.OnRefuse = func(_ *http.Request, r Refusal) { log.Warn("gate", "refusal", r, "text", r.Remote.String()) }
+	})
+	g.Redeem(remote(parsed(request("/"))))
+	log.Warn("socket", "refusal", Refusal{Code: ErrMissing, Err: ErrMissing, Remote: &net.UnixAddr{Name: "/" + hostile, Net: "unix"}})
+	log.Warn("ticket", "refusal", Refusal{Code: ErrMissing, Err: ErrMissing, Remote: &net.UnixAddr{Name: "/" + ticket, Net: "unix"}})
+	h := mintHandler(t, func(c *MintConfig) {
+		c.OnRefuse = func(_ *http.Request, r MintRefusal) { log.Warn("mint", "refusal", r) }
+	})
+	h.ServeHTTP(httptest.NewRecorder(), remote(httptest.NewRequest("POST", "/ticket", nil)))
+	for line := range strings.Lines(text.String()) {
+		if strings.ContainsAny(line, "\u202e\x1b") || strings.Contains(line, "[2J\u202e") || len(line) > 500 || strings.Contains(line, ticket[:40]) {
+			t.Errorf("%d bytes: %.400q", len(line), line)
+		}
+	}
+	if n := strings.Count(text.String(), "\n"); n != 4 {
+		t.Errorf("%d lines", n)
+	}
+	// The zone of a true peer stays.
+	r := parsed(request("/"))
+	if r.RemoteAddr = "[fe80::1%eth0]:1234"; remoteOf(r).String() != r.RemoteAddr {
+		t.Errorf("%v", remoteOf(r))
 	}
 }

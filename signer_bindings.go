@@ -6,6 +6,7 @@ import (
 	"path"
 	"strings"
 
+	"github.com/wsticket/wsticket/internal/quote"
 	"github.com/wsticket/wsticket/internal/weborigin"
 )
 
@@ -71,6 +72,10 @@ func requestable(p string) bool {
 			segment = i + 1
 		case '?', '#', '\\', 0:
 			return false
+		case ';': // gateways refuse what is empty or dots without its parameters
+			if n := i - segment; n == 0 || dotted(p[segment:i]) {
+				return false
+			}
 		case '%':
 			if _, ok := percentByte([]byte(p[i:min(i+3, len(p))])); ok {
 				return false
@@ -88,12 +93,12 @@ func dotted(segment string) bool { return segment == "." || segment == ".." }
 // spelling if there is one that binds to the same.
 func pathFault(p string) error {
 	if right := spellPath(p); right != "" && requestable(right) {
-		return fmt.Errorf("is %.100q, which no path of a request equals; write %q (decoded, without query, no empty segment and no . or ..)", p, right)
+		return fmt.Errorf("is %s, which no path of a request equals; write %s (decoded, without query, no empty segment and no . or ..)", quote.Text(p), quote.Text(right))
 	}
 	if strings.Contains(strings.TrimSuffix(p, "/*"), "*") {
-		return fmt.Errorf("is %.100q; a * stands only in /* at the end, for all that is below", p)
+		return fmt.Errorf("is %s; a * stands only in /* at the end, for all that is below", quote.Text(p))
 	}
-	return fmt.Errorf("is %.100q, which no path of a request equals; give the path as the request has it, decoded and without query, beginning with /", p)
+	return fmt.Errorf("is %s, which no path of a request equals; give the path as the request has it, decoded and without query, beginning with /", quote.Text(p))
 }
 
 func spellPath(p string) string {

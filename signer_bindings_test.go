@@ -44,6 +44,10 @@ func TestSignerShowsTheRightSpelling(t *testing.T) {
 		{Claims{Path: "/*/b"}, "a * stands only in /* at the end"},
 		{Claims{Path: "/a/**"}, "a * stands only in /* at the end"},
 		{Claims{Path: "/a/*/*"}, "a * stands only in /* at the end"},
+		{Claims{Path: "/a/..;/b"}, "no path of a request equals"}, // no gateway lets it in, see agreed
+		{Claims{Path: "/a/..;x"}, "no path of a request equals"},
+		{Claims{Path: "/a/;/*"}, "no path of a request equals"},
+		{Claims{Path: "/.;"}, "no path of a request equals"},
 		{Claims{Path: "*"}, `write "/*"`},
 		{Claims{SessionExpires: time.Unix(253402300800, 0)}, "SessionExpires is beyond the year 9999"},
 		{Claims{SessionExpires: time.Unix(1795222800000, 0)}, "not milliseconds"},
@@ -56,7 +60,7 @@ func TestSignerShowsTheRightSpelling(t *testing.T) {
 	for _, c := range []Claims{
 		{Origin: "https://app.example:8443"}, {Origin: "http://[::1]:3000"}, {Origin: "capacitor://localhost"}, {Origin: "tauri://localhost"},
 		{Origin: "chrome-extension://aapbdbdomjkkjkaonfhkkikfgjllcleb"}, {Origin: "file://"},
-		{Path: "/"}, {Path: "/*"}, {Path: "/a/"}, {Path: "/.well-known/x..y/..."}, {Path: "/100%"}, {Path: "/50%o"}, {Path: "/räume/ä b"}, {Path: "/a;b=c,d:e@f&g"},
+		{Path: "/"}, {Path: "/*"}, {Path: "/a/"}, {Path: "/.well-known/x..y/..."}, {Path: "/100%"}, {Path: "/50%o"}, {Path: "/räume/ä b"}, {Path: "/a;b=c,d:e@f&g"}, {Path: "/...;x/a..;"},
 		{SessionExpires: time.Unix(253402300799, 0)},
 	} {
 		c.Subject = "ada"
@@ -69,7 +73,7 @@ func TestSignerShowsTheRightSpelling(t *testing.T) {
 // FuzzRequestable: to a path that the signer takes there is a request that matches;
 // what is shown in place of a slip is taken.
 func FuzzRequestable(f *testing.F) {
-	for _, p := range []string{"/", "/*", "/a/*", "/a/../b", "/a//b", "/a//*", "/%41", "/a?b", "/%", "/%4", "/a%zz", "x", "/\\", "/..", "/...", "wss://h/p", "/ä", "/*a"} {
+	for _, p := range []string{"/", "/*", "/a/*", "/a/../b", "/a//b", "/a//*", "/%41", "/a?b", "/%", "/%4", "/a%zz", "x", "/\\", "/..", "/...", "wss://h/p", "/ä", "/*a", "/a/..;/b", "/;", "/a;/*"} {
 		f.Add(p)
 	}
 	f.Fuzz(func(t *testing.T, p string) {
@@ -91,13 +95,16 @@ func FuzzRequestable(f *testing.F) {
 			if !pathMatches([]byte(p), escaped(request)) {
 				t.Fatalf("%q matches no request", p)
 			}
+			if hidesDots(escaped(request)) {
+				t.Fatalf("%q matches a request that no gateway takes", p)
+			}
 			return
 		}
 		if err := pathFault(p); err == nil {
 			t.Fatalf("no fault in %q", p)
 		}
 		// The converse, for the rules that are not about a slip that could be escaped.
-		if !strings.ContainsAny(p, "?#%*") && p[0] == '/' && pathMatches([]byte(p), []byte((&url.URL{Path: p}).EscapedPath())) {
+		if !strings.ContainsAny(p, "?#%*") && p[0] == '/' && !hidesDots([]byte(p)) && pathMatches([]byte(p), []byte((&url.URL{Path: p}).EscapedPath())) {
 			t.Fatalf("%q is refused and matches", p)
 		}
 	})
@@ -136,5 +143,28 @@ func TestSignerKeepsItsOwnAudiences(t *testing.T) {
 	ticket, err := s.SignAt(testNow, &Claims{Subject: "ada"})
 	if err != nil || !strings.Contains(payloadOf(t, ticket), `"aud":["a","b"]`) {
 		t.Errorf("%s, %v", payloadOf(t, ticket), err)
+	}
+}
+
+// What a Signer says of claims that came from a request may be logged: it is escaped and
+// short, however long they are.
+func TestSignerErrorsAreShort(t *testing.T) {
+	s := testSigner(t, nil)
+	long := strings.Repeat("X", 4000)
+	for name, c := range map[string]Claims{
+		"origin":         {Origin: "HTTPS://" + long},
+		"origin, hidden": {Origin: "https://\u202e" + long},
+		"path":           {Path: "//" + long},
+		"path, star":     {Path: "/*" + long},
+		"path, hidden":   {Path: "/\u202e\x1b//" + long},
+		"extra":          {Extra: []Member{{Name: "\"\u202e" + long, JSON: []byte("1")}}},
+		"extra, value":   {Extra: []Member{{Name: "a\u202e" + long, JSON: []byte("x")}}},
+		"extra, twice":   {Extra: []Member{{Name: "a" + long, JSON: []byte("1")}, {Name: "a" + long, JSON: []byte("1")}}},
+	} {
+		c.Subject = "ada"
+		_, err := s.SignAt(testNow, &c)
+		if err == nil || len(err.Error()) > 500 || strings.ContainsAny(err.Error(), "\u202e\x1b") {
+			t.Errorf("%s: %d bytes: %.300v", name, len(fmt.Sprint(err)), err)
+		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/wsticket/wsticket/internal/claims"
 	"github.com/wsticket/wsticket/internal/jsonscan"
+	"github.com/wsticket/wsticket/internal/quote"
 )
 
 const (
@@ -79,19 +80,19 @@ func (f *faults) extra(members []Member) {
 	for i := range members {
 		m := &members[i]
 		if !plain(m.Name) {
-			f.addf("Extra[%d]: the name %q needs an escape or is not valid UTF-8; choose another", i, m.Name)
+			f.addf("Extra[%d]: the name %s needs an escape or is not valid UTF-8; choose another", i, quote.Text(m.Name))
 		}
 		if claims.Known(m.Name) {
 			f.addf("Extra[%d]: %s has a field of its own in Claims", i, m.Name)
 		}
 		for j := range i {
 			if members[j].Name == m.Name {
-				f.addf("Extra[%d]: the name %q is given twice", i, m.Name)
+				f.addf("Extra[%d]: the name %s is given twice", i, quote.Text(m.Name))
 				break
 			}
 		}
 		if !jsonscan.Valid(m.JSON, maxNesting) {
-			f.addf("Extra[%d]: %q is not a JSON value nested at most %d deep", i, m.Name, maxNesting)
+			f.addf("Extra[%d]: %s is not a JSON value nested at most %d deep", i, quote.Text(m.Name), maxNesting)
 		}
 	}
 }

@@ -19,6 +19,8 @@ type Counters struct {
 func (c *Counters) Count(err error) {
 	if err == nil {
 		c.verdicts[0].Add(1)
+	} else if reason, ok := err.(*refusalError); ok { // the most, and without an allocation
+		c.refuse(reason.code, err, time.Now().Unix())
 	} else if code, ok := CodeOf(err); ok {
 		c.refuse(code, err, time.Now().Unix())
 	}

@@ -121,3 +121,19 @@ func TestStatsKeepTheReason(t *testing.T) {
 		}
 	}
 }
+
+// To count a refusal allocates nothing, also for who calls the Verifier by hand.
+func TestCountAllocatesNothing(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the race detector allocates")
+	}
+	var c Counters
+	for _, err := range []error{nil, ErrReplayed, errExpired, headErrors[1]} {
+		if n := testing.AllocsPerRun(100, func() { c.Count(err) }); n != 0 {
+			t.Errorf("%v: %v allocations", err, n)
+		}
+	}
+	if s := c.Stats(); s.Refused(ErrExpired) == 0 || s.Refused(ErrBadHandshake) == 0 || s.Refused(ErrReplayed) == 0 || s.Accepted() == 0 {
+		t.Errorf("%v", s.Map())
+	}
+}

@@ -62,6 +62,8 @@ type Request struct {
 	Origin []byte     // the Origin header
 	Path   []byte     // of the request target, still percent-encoded, without the query
 	Addr   netip.Addr // the peer's
+
+	atGateway bool // a Finder made it: the rule of gateways about paths counts
 }
 
 const redactedRequest = "wsticket.Request(redacted)"
@@ -451,6 +453,9 @@ func bound(r *Request, t *Ticket) error {
 			return errNoAddr
 		}
 		return errOtherAddr
+	}
+	if r.atGateway {
+		return agreed(t, r.Path)
 	}
 	return nil
 }

@@ -171,31 +171,24 @@ func (c *checks) unchecked(claims ticketClaims) (notes []string) {
 // ticketClaims are the claims that a change of the verifier may concern.
 type ticketClaims struct {
 	Issued, Expires, NotBefore, SessionEnds int64
-	Audience                                audience `json:"aud"`
-	Issuer                                  string   `json:"iss"`
-	Scope                                   string   `json:"scope"`
-	Origin                                  string   `json:"origin"`
-	Path                                    string   `json:"path"`
-	IP                                      string   `json:"ip"`
-}
-
-// audience is one string or several.
-type audience []string
-
-func (a *audience) UnmarshalJSON(text []byte) error {
-	var one string
-	if json.Unmarshal(text, &one) == nil {
-		*a = audience{one}
-		return nil
-	}
-	return json.Unmarshal(text, (*[]string)(a))
+	Audience                                []string
+	Issuer, Scope, Origin, Path, IP         string
 }
 
 // readClaims reads what it can. It is used when the MAC is known to be right.
 func readClaims(text []byte) (c ticketClaims) {
 	r := inspect.Read(text, wsticket.MaxTicketLen)
-	if json.Unmarshal(r.Payload.Decoded, &c) != nil {
-		return ticketClaims{} // no claims set: the verifier says so
+	// By their names to the letter, which encoding/json does not hold to. Of what is no
+	// claims set nothing is used: the verifier says so.
+	var members map[string]json.RawMessage
+	json.Unmarshal(r.Payload.Decoded, &members)
+	for name, into := range map[string]*string{"iss": &c.Issuer, "scope": &c.Scope, "origin": &c.Origin, "path": &c.Path, "ip": &c.IP} {
+		json.Unmarshal(members[name], into)
+	}
+	if one := ""; json.Unmarshal(members["aud"], &one) == nil {
+		c.Audience = []string{one}
+	} else {
+		json.Unmarshal(members["aud"], &c.Audience)
 	}
 	c.Issued, _ = r.Time("iat")
 	c.Expires, _ = r.Time("exp")

@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"regexp"
 	"strings"
 	"time"
 )
@@ -115,16 +116,27 @@ func (f *flags) parse(e *env, arguments int) (bool, error) {
 	case errors.Is(err, flag.ErrHelp):
 		return false, e.helpCommand(f)
 	case err != nil:
+		if slip := unitless.FindStringSubmatch(err.Error()); slip != nil {
+			return false, f.wrong("-%s is %s: give a time with its unit, such as 10s or 5m", slip[2], slip[1])
+		}
 		return false, f.wrong("%v", err)
 	case f.NArg() < arguments:
 		return false, f.wrong("give a ticket, or - to read tickets from standard input")
 	case f.NArg() > arguments && arguments == 0:
-		return false, f.wrong("it takes flags only, and there are %d arguments behind them", f.NArg())
+		for name, what := range map[string]string{"keys": "keyring", "secret-file": "secret"} {
+			if g := f.Lookup(name); g != nil && g.Value.String() == "" {
+				return false, f.wrong("it takes flags only: give the %s as -%s FILE", what, name)
+			}
+		}
+		return false, f.wrong("it takes flags only, and something stands behind them")
 	case f.NArg() > arguments:
 		return false, f.wrong("it takes one ticket, behind the flags, and there are %d arguments", f.NArg())
 	}
 	return true, nil
 }
+
+// unitless is how package flag words a time that it cannot read.
+var unitless = regexp.MustCompile(`^invalid value (".*") for flag -([a-z-]+): parse error$`)
 
 // wrong is wrong use of the command.
 func (f *flags) wrong(format string, args ...any) error {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -44,6 +45,9 @@ func mint(e *env, f *flags) error {
 		name, value, found := strings.Cut(member, "=")
 		if !found {
 			return f.wrong("-claim is %q: give name=JSON, a string as name='\"text\"'", member)
+		}
+		if !json.Valid([]byte(value)) {
+			return f.wrong("-claim is %q: the value is no JSON; a text is name='\"text\"'", member)
 		}
 		extra = append(extra, wsticket.Member{Name: name, JSON: []byte(value)})
 	}

@@ -183,3 +183,24 @@ func FuzzTickets(f *testing.F) {
 		}
 	})
 }
+
+// The commonest slips on the command line: the line says what to write.
+func TestUsageSaysWhatToWrite(t *testing.T) {
+	keys := keyringFile(t)
+	for _, c := range []struct{ args, want string }{
+		{"mint -keys K -sub ada -ttl 10", `-ttl is "10": give a time with its unit, such as 10s or 5m`},
+		{"keys rotate -keys K -activate-in 5", "-activate-in is \"5\": give a time with its unit"},
+		{"verify -keys K -leeway x a.b.c", "-leeway is \"x\": give a time with its unit"},
+		{"keys list K", "give the keyring as -keys FILE"},
+		{"keys rotate K", "give the keyring as -keys FILE"},
+		{"keys import K", "give the secret as -secret-file FILE"},
+		{"version x", "it takes flags only"},
+		{"mint -keys K -sub ada -claim room=lobby", `-claim is "room=lobby": the value is no JSON; a text is name='"text"'`},
+		{"mint -keys K -sub ada -claim room", `give name=JSON`},
+	} {
+		args := strings.Fields(strings.ReplaceAll(c.args, "K", keys))
+		if code, _, stderr := try(time.Now(), nil, args...); code != exitUsage || !strings.Contains(stderr, c.want) {
+			t.Errorf("%s: %d, %s", c.args, code, stderr)
+		}
+	}
+}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/wsticket/wsticket"
+	"github.com/wsticket/wsticket/internal/jsonscan"
 )
 
 func verify(e *env, f *flags) error {
@@ -117,8 +118,8 @@ func (c *checks) read(e *env, f *flags) error {
 	c.now = e.now
 	if f.given("at") {
 		seconds, err := strconv.ParseUint(c.at, 10, 50)
-		if err != nil {
-			return f.wrong("-at is %q: give a whole number of seconds since 1970", c.at)
+		if err != nil || seconds > jsonscan.LatestTime {
+			return f.wrong("-at is %q: give a whole number of seconds since 1970, not milliseconds", c.at)
 		}
 		c.now = func() time.Time { return time.Unix(int64(seconds), 0) }
 	}

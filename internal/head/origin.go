@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+
+	"github.com/wsticket/wsticket/internal/weborigin"
 )
 
 // Origins is the policy of a gateway on the Origin header ([RFC 6454]; [RFC 6455
@@ -156,8 +158,16 @@ func checkOrigin(o string) error {
 		return checkPattern(o, scheme, host, port, hasPort)
 	case !ValidHost(authority):
 		return errors.New("the host is empty or holds a character that no host has; write an international name in its ASCII form (xn--…)")
+	case strings.EqualFold(scheme, "wss"), strings.EqualFold(scheme, "ws"):
+		return errors.New("ws and wss are for the URL of the socket, and an Origin names the page, whose scheme is https or http")
 	}
-	return checkSpelling(o, scheme, port, hasPort)
+	if err := checkSpelling(o, scheme, port, hasPort); err != nil {
+		return err
+	}
+	if !weborigin.Sent(o) {
+		return errors.New("no browser sends it: want scheme://host or scheme://host:port, one origin an entry")
+	}
+	return nil
 }
 
 // checkSpelling wants the origin as browsers spell it.

@@ -281,7 +281,9 @@ func TestNewOriginsFaults(t *testing.T) {
 		"capacitor://*.app.example", "file://*", "https://*.app.example/", "https://*.App.example", "https://*.app.example:443", "http://*.app.example:80",
 		"https://*.app.example:", "https://*..example", "https://*.app.example.", "https://*.192.0.2.7", "https://*.[::1]", "https://*.bücher.example",
 		"https://*.u@app.example", "https://*.app.example:0", "https://*.app.example:65536", "https://app.example:08443", "https://app.example:x",
-		"file:///", "file://x/"}
+		"file:///", "file://x/",
+		"wss://app.example", "ws://localhost:3000", "WSS://app.example", "https://::1", "https://[::1", "https://app.example:80:90", "https://app.example,b.example",
+		"https://app.example;b.example", "https://app.%65xample", "https://(app.example)", "https://:8443", "capacitor://a,b"}
 	_, err := NewOrigins(append([]string{"https://fine.example"}, bad...))
 	if err == nil {
 		t.Fatal("no error")

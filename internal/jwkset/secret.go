@@ -67,6 +67,8 @@ func rawSecret(data []byte) []byte {
 var (
 	pem        = regexp.MustCompile(`^\s*-----BEGIN `)
 	assignment = regexp.MustCompile(`^\s*(export\s+)?[A-Z][A-Z0-9_]*=`)
+	spelledHex = regexp.MustCompile(`^\s*(0[xX][0-9A-Fa-f]+|([0-9A-Fa-f]{2}:\s*)+[0-9A-Fa-f]{2}:?)\s*$`)
+	laravel    = regexp.MustCompile(`^\s*base64:[A-Za-z0-9+/_-]+={0,2}\s*$`)
 	quotes     = regexp.MustCompile(`^\s*("[^"]*"|'[^']*')\s*$`)
 )
 
@@ -86,6 +88,10 @@ func plainText(data []byte) error {
 		return errors.New("it is PEM, which holds keys and certificates of other kinds, and tickets are signed with a shared secret: give that" + rawToo)
 	case quotes.Match(data):
 		return errors.New("it stands in quotation marks: take them out" + rawToo)
+	case spelledHex.Match(data):
+		return errors.New("it is hex with 0x before it or with colons in it: take those out and give -encoding hex" + rawToo)
+	case laravel.Match(data):
+		return errors.New("it opens with base64:, as Laravel writes its APP_KEY: take that out and give -encoding base64, if the service that has the secret decodes it" + rawToo)
 	case assignment.Match(data):
 		return errors.New("it looks like a line NAME=value of an environment file: write the value alone into the file" + rawToo)
 	}

@@ -26,6 +26,9 @@ const (
 // something like a ticket.
 func Append(dst, text, ticket []byte) []byte { return value(dst, text, ticket, `"`) }
 
+// Text is text as Append shows it where no ticket is known.
+func Text(text string) string { return string(Append(nil, []byte(text), nil)) }
+
 // AppendBare is Append without the quotes, for the text of a JSON value and for
 // fields that get quotes from somebody else. Quotes and backslashes stay as they
 // are.

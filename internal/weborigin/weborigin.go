@@ -10,6 +10,8 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+
+	"github.com/wsticket/wsticket/internal/quote"
 )
 
 // Sent says whether a page can have o as its Origin header: scheme://host or
@@ -118,12 +120,12 @@ func Fault(o string) error {
 		return errors.New(`is "null", which any sandboxed page sends: it tells nobody from anybody; leave it out`)
 	}
 	if strings.ContainsAny(o, "*") {
-		return fmt.Errorf("is %.100q: patterns are not supported here; give the origin of the page", o)
+		return fmt.Errorf("is %s: patterns are not supported here; give the origin of the page", quote.Text(o))
 	}
 	if right := spell(o); right != "" {
-		return fmt.Errorf("is %.100q, which no browser sends; write %q", o, right)
+		return fmt.Errorf("is %s, which no browser sends; write %s", quote.Text(o), quote.Text(right))
 	}
-	return fmt.Errorf("is %.100q, which no browser sends; write scheme://host or scheme://host:port as the page's location.origin says it, international names in their ASCII form (xn--…)", o)
+	return fmt.Errorf("is %s, which no browser sends; write scheme://host or scheme://host:port as the page's location.origin says it, international names in their ASCII form (xn--…)", quote.Text(o))
 }
 
 // spell returns what a browser would send for the URL o of a page, or "".

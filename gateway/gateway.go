@@ -39,10 +39,15 @@ type state struct {
 	proxied    http.Handler   // the gate with the proxy behind it
 }
 
-type (
-	stateKey struct{}
-	seatKey  struct{}
-)
+// A handshaken request is on its way through the gate.
+type handshaken struct {
+	state    *state
+	seat     seat
+	began    time.Time
+	accepted bool
+}
+
+type handshakeKey struct{}
 
 // parts are what of the library a configuration makes.
 type parts struct {
@@ -66,8 +71,16 @@ func (c *Config) library(out *compiled, guard wsticket.ReplayGuard, g *Gateway) 
 	}
 	p := &parts{}
 	peer := func(r *http.Request) netip.Addr { return out.proxies.client(r) }
+	// g is nil where a configuration is only checked, and nobody calls these.
+	refused := func(j func() *judged) func(*http.Request, wsticket.Refusal) {
+		return func(r *http.Request, refusal wsticket.Refusal) {
+			j().Count(refusal.Err)
+			g.log.refused(r, refusal)
+		}
+	}
 	p.gate, err = wsticket.NewGate(wsticket.GateConfig{Verifier: verifier, Origins: c.Origins, Carriers: out.carriers,
-		Protocols: c.Protocols, PeerAddr: peer, Authorize: g.authorize, OnRefuse: g.onRefuse})
+		Protocols: c.Protocols, PeerAddr: peer, Authorize: g.authorize,
+		OnRefuse: refused(func() *judged { return g.metrics.handshakes })})
 	if err != nil {
 		fault(err)
 	}
@@ -75,7 +88,8 @@ func (c *Config) library(out *compiled, guard wsticket.ReplayGuard, g *Gateway) 
 		// A subprotocol that carried a ticket would have to be echoed by the backend,
 		// and cookies and bearer tokens of a subrequest may be the proxy's own.
 		p.verifyGate, err = wsticket.NewGate(wsticket.GateConfig{Verifier: verifier, Origins: c.Origins,
-			Carriers: wsticket.CarrierQuery, AnyRequest: true, PeerAddr: peer, Authorize: g.authorize, OnRefuse: g.onRefuse})
+			Carriers: wsticket.CarrierQuery, AnyRequest: true, PeerAddr: peer, Authorize: g.authorize,
+			OnRefuse: refused(func() *judged { return g.metrics.subrequests })})
 		if err != nil {
 			fault(err)
 		}
@@ -119,8 +133,11 @@ func (g *Gateway) newMint(c *Config, out *compiled, signer *wsticket.Signer) (*w
 			return wsticket.TooManyRequests(wait + rand.N(wait+time.Second))
 		},
 		// g is nil where a configuration is only checked, and nobody calls these.
-		OnRefuse: func(r *http.Request, refusal wsticket.MintRefusal) { g.log.mintRefused(r, refusal) },
-		OnError:  func(r *http.Request, err error) { g.log.mint(r, err) },
+		OnRefuse: func(r *http.Request, refusal wsticket.MintRefusal) {
+			g.metrics.mintRefused(refusal.Status, 1)
+			g.log.mintRefused(r, refusal)
+		},
+		OnError: func(r *http.Request, err error) { g.log.mint(r, err) },
 	})
 }
 
@@ -153,8 +170,11 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // handshake takes a seat for a connection before anything is looked at, so that no
 // ticket is spent where there is no room.
 func (g *Gateway) handshake(w http.ResponseWriter, r *http.Request, s *state) {
+	began := time.Now()
 	seat, err := g.seats.take()
 	if err != nil {
+		g.metrics.handshakes.Count(wsticket.ErrOverloaded)
+		g.metrics.handshakes.observed.Observe(began, nil)
 		g.log.sampled(slog.LevelWarn, "refused", slog.String("code", wsticket.ErrOverloaded.Code()), slog.String("why", err.Error()))
 		s.gate.Refuse(w, r, wsticket.ErrOverloaded)
 		return
@@ -164,8 +184,11 @@ func (g *Gateway) handshake(w http.ResponseWriter, r *http.Request, s *state) {
 			seat.leave()
 		}
 	}()
-	ctx := context.WithValue(context.WithValue(r.Context(), stateKey{}, s), seatKey{}, seat)
-	s.proxied.ServeHTTP(w, r.WithContext(ctx))
+	h := &handshaken{state: s, seat: seat, began: began}
+	s.proxied.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), handshakeKey{}, h)))
+	if !h.accepted {
+		g.metrics.handshakes.observed.Observe(began, nil)
+	}
 }
 
 func isHandshake(r *http.Request) bool {
@@ -181,9 +204,6 @@ func isHandshake(r *http.Request) bool {
 func (g *Gateway) authorize(_ *http.Request, t *wsticket.Ticket) error {
 	return g.registry.Admit(t)
 }
-
-// onRefuse hears of every refusal of the library.
-func (g *Gateway) onRefuse(r *http.Request, refusal wsticket.Refusal) { g.log.refused(r, refusal) }
 
 // ready is from when on no fresh ticket is refused.
 func (g *Gateway) ready() time.Time {

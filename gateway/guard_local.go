@@ -63,6 +63,8 @@ func newLocal(c *Config, report func(error)) (*localGuard, error) {
 
 func (g *localGuard) sessionsPath() string { return g.path + ".sessions" }
 
+func (g *localGuard) replay() wsticket.ReplayGuard { return g.ReplayCache }
+
 func (g *localGuard) since() time.Time { return g.began }
 func (g *localGuard) bus() live.Bus    { return nil }
 func (g *localGuard) Close()           {}

@@ -8,6 +8,7 @@ import (
 	"github.com/wsticket/wsticket"
 	"github.com/wsticket/wsticket/etcdguard"
 	"github.com/wsticket/wsticket/live"
+	"github.com/wsticket/wsticket/prommetrics"
 	"github.com/wsticket/wsticket/redisguard"
 )
 
@@ -28,14 +29,14 @@ func newGuard(ctx context.Context, c *Config, report func(error)) (guard, error)
 			g.Close()
 			return nil, err
 		}
-		return &storeGuard{g, bus}, nil
+		return newStoreGuard(g, bus)
 	case "etcd", "etcds":
 		g, err := etcdguard.New(ctx, etcdguard.Config{URL: c.SingleUse, MaxTTL: c.MaxTTL, Leeway: leeway})
 		if err != nil {
 			return nil, err
 		}
 		// etcd tells nobody of ended sessions: this node knows those that end here.
-		return &storeGuard{g, nil}, nil
+		return newStoreGuard(g, nil)
 	}
 	return newLocal(c, report)
 }
@@ -43,8 +44,19 @@ func newGuard(ctx context.Context, c *Config, report func(error)) (guard, error)
 // A storeGuard remembers in a store that all nodes share.
 type storeGuard struct {
 	store
-	sessions *redisguard.Bus // nil where the store has none
+	counted  *prommetrics.Guard // the store, for who verifies
+	sessions *redisguard.Bus    // nil where the store has none
 }
+
+func newStoreGuard(s store, sessions *redisguard.Bus) (*storeGuard, error) {
+	counted, err := prommetrics.NewGuard(s)
+	if err != nil {
+		return nil, err
+	}
+	return &storeGuard{s, counted, sessions}, nil
+}
+
+func (g *storeGuard) replay() wsticket.ReplayGuard { return g.counted }
 
 type store interface {
 	wsticket.ReplayGuard

@@ -18,8 +18,10 @@ import (
 // attempt anyway.
 func (g *Gateway) proxy(w http.ResponseWriter, r *http.Request) {
 	ticket, _ := wsticket.TicketFrom(r.Context())
-	s := r.Context().Value(stateKey{}).(*state)
-	seat := r.Context().Value(seatKey{}).(seat)
+	h := r.Context().Value(handshakeKey{}).(*handshaken)
+	h.accepted = true
+	g.metrics.handshakes.accepted(h.began, ticket)
+	s, seat := h.state, h.seat
 	t := &tunnel{}
 	// Its session may have ended since the ticket was spent, or ends from here on.
 	conn, err := g.registry.Add(ticket, t.endWith)
@@ -45,7 +47,7 @@ func (g *Gateway) connect(w http.ResponseWriter, r *http.Request, s *state, t *t
 	s.proxies.forward(r, header)
 	began := time.Now()
 	a, err := s.upstream.ask(ctx, r, header)
-	g.metrics.upstream(time.Since(began), err)
+	g.metrics.upstream(time.Since(began), a, err)
 	if err != nil {
 		g.log.upstream(r, err)
 		if ctx.Err() != nil || isTimeout(err) {

@@ -30,7 +30,6 @@ func New(ctx context.Context, config Config, logs io.Writer) (*Gateway, error) {
 	if g.log, err = newLogger(logs, config.LogFormat, config.LogLevel); err != nil {
 		return nil, err
 	}
-	g.metrics = newMetrics(g)
 	if g.guard, err = newGuard(ctx, &config, func(err error) { g.log.Warn("state", "why", err.Error()) }); err != nil {
 		return nil, fmt.Errorf("single-use: %w", err)
 	}
@@ -50,6 +49,10 @@ func New(ctx context.Context, config Config, logs io.Writer) (*Gateway, error) {
 			return nil, err
 		}
 	}
+	if g.metrics, err = newMetrics(g, out.keys); err != nil {
+		g.guard.Close()
+		return nil, err
+	}
 	s, err := g.newState(config, out)
 	if err != nil {
 		g.guard.Close()
@@ -61,13 +64,13 @@ func New(ctx context.Context, config Config, logs io.Writer) (*Gateway, error) {
 
 // newState makes what a reload replaces.
 func (g *Gateway) newState(config Config, out *compiled) (*state, error) {
-	p, err := config.library(out, g.guard, g)
+	p, err := config.library(out, g.guard.replay(), g)
 	if err != nil {
 		return nil, err
 	}
 	s := &state{config: config, compiled: out, gate: p.gate, verifyGate: p.verifyGate}
 	if p.mint != nil {
-		s.mint = p.mint
+		s.mint = g.metrics.countMinted(p.mint)
 	}
 	s.proxied = s.gate.Wrap(http.HandlerFunc(g.proxy))
 	return s, nil
@@ -83,6 +86,7 @@ func (g *Gateway) install(s *state) {
 // the memory of used tickets saved. ready is told the address once connections are
 // taken and tickets let in.
 func (g *Gateway) Serve(ctx context.Context, ready func(addr string)) error {
+	defer g.log.tellAll()
 	defer g.guard.Close()
 	config := g.state.Load().config
 	listener, err := listen(config.Listen)
@@ -189,18 +193,18 @@ func (g *Gateway) drain(server *http.Server) error {
 // ends.
 func (g *Gateway) watch(ctx context.Context) {
 	for ctx.Err() == nil {
-		g.watchOne(ctx, g.state.Load().keys)
+		g.watchOne(ctx, g.state.Load())
 	}
 }
 
-// watchOne does so until a reload has put another keyring in force.
-func (g *Gateway) watchOne(ctx context.Context, keys *wsticket.Keyring) {
+// watchOne does so until a reload has named another file for the keyring.
+func (g *Gateway) watchOne(ctx context.Context, began *state) {
 	var running sync.WaitGroup
 	defer running.Wait()
 	child, end := context.WithCancel(ctx)
 	defer end()
-	path := g.state.Load().config.Keys
-	running.Go(func() { keys.Watch(child, path, lookEvery, g.keyringFault) })
+	path := began.config.Keys
+	running.Go(func() { began.keys.Watch(child, path, lookEvery, g.keyringFault) })
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
 	for {
@@ -210,7 +214,7 @@ func (g *Gateway) watchOne(ctx context.Context, keys *wsticket.Keyring) {
 		case <-tick.C:
 		}
 		s := g.state.Load()
-		if s.keys != keys {
+		if s.config.Keys != path {
 			return
 		}
 		if s.cert != nil && s.cert.changed() {
@@ -288,17 +292,18 @@ func (g *Gateway) reload(config Config) error {
 		// comes back with another secret.
 		out.keys = old.keys
 	}
+	// The keyring stays the same one, so that it goes on to know which keys it had.
+	// What compile has read from the file has shown that the rest fits to it.
+	out.keys = old.keys
 	s, err := g.newState(config, out)
 	if err != nil {
 		return err
 	}
-	if config.Keys == old.config.Keys {
-		var returned *wsticket.ReturnedKeysError
-		if err := old.keys.Reload(config.Keys); errors.As(err, &returned) {
-			g.keyringFault(err) // they are in force
-		} else if err != nil {
-			return fmt.Errorf("keys: %w", err)
-		}
+	var returned *wsticket.ReturnedKeysError
+	if err := out.keys.Reload(config.Keys); errors.As(err, &returned) {
+		g.keyringFault(err) // they are in force
+	} else if err != nil {
+		return fmt.Errorf("keys: %w", err)
 	}
 	g.install(s)
 	return nil

@@ -71,6 +71,8 @@ func TestCheck(t *testing.T) {
 		"token file":       {func(c *Config) { c.Admin, c.AdminTokenFile = ":9090", "/nowhere" }, []string{"admin-token-file: "}},
 		"log-format":       {func(c *Config) { c.LogFormat = "xml" }, []string{`log-format: "xml" is none; give text or json`}},
 		"log-level":        {func(c *Config) { c.LogLevel = "loud" }, []string{`log-level: "loud" is none`}},
+		"otlp":             {func(c *Config) { c.OTLP = "http://me:hunter2@x" }, []string{"otlp: it is no address", "http://HOST:4318"}},
+		"otlp scheme":      {func(c *Config) { c.OTLP = "grpc://x:4317" }, []string{"otlp: it is no address"}},
 		"single-use":       {func(c *Config) { c.SingleUse = "memcached://hunter2" }, []string{"single-use: is none of local"}},
 		"single-use empty": {func(c *Config) { c.SingleUse = "redis://" }, []string{"single-use: redis:// names no server"}},
 		"state":            {func(c *Config) { c.SingleUse, c.State = "redis://x", "f" }, []string{"state: is for single-use local"}},

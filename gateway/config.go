@@ -44,6 +44,8 @@ type Config struct {
 
 	LogFormat, LogLevel string
 
+	OTLP string
+
 	since time.Time // of the local memory; tests set it back
 }
 
@@ -93,6 +95,7 @@ var options = []option{
 	{"drain", "at the end, close connections over at most `DURATION`", false, false, func(c *Config) setting { return duration{&c.Drain} }},
 	{"admin", "serve /livez, /readyz, /metrics, /connections and /close on `ADDRESS`", false, true, func(c *Config) setting { return text{&c.Admin} }},
 	{"admin-token-file", "ask callers of admin, but for /livez and /readyz, for the bearer token in `FILE`", false, false, func(c *Config) setting { return text{&c.AdminTokenFile} }},
+	{"otlp", "send traces to `URL` by OTLP over HTTP, such as http://127.0.0.1:4318; without it none are made. OTEL_EXPORTER_OTLP_ENDPOINT sets it too", true, true, func(c *Config) setting { return text{&c.OTLP} }},
 	{"log-format", "write the log as `text` or json", false, true, func(c *Config) setting { return text{&c.LogFormat} }},
 	{"log-level", "write what is at least `debug`, info, warn or error", false, true, func(c *Config) setting { return text{&c.LogLevel} }},
 }
@@ -185,6 +188,7 @@ type compiled struct {
 	carriers wsticket.Carriers
 	proxies  proxies
 	cert     *certificate // nil without TLS
+	otlp     *url.URL     // nil without traces
 	token    string       // of the admin calls, or empty
 }
 
@@ -271,6 +275,13 @@ func (c *Config) compile() (*compiled, error) {
 	}
 	if _, err := level(c.LogLevel); err != nil {
 		fault("log-level", "%w", err)
+	}
+	if c.OTLP != "" {
+		to, err := parseOTLP(c.OTLP)
+		if err != nil {
+			fault("otlp", "%w", err)
+		}
+		out.otlp = to
 	}
 	c.checkSingleUse(fault)
 	if len(faults) == 0 {

@@ -25,8 +25,10 @@ type Gateway struct {
 	registry *live.Registry
 	seats    seats
 	metrics  *metrics
+	traces   *traces // nil where none are made
 	log      *logger
 	draining atomic.Bool
+	tunnels  tunnels
 }
 
 // state is what a reload replaces, whole.
@@ -75,6 +77,7 @@ func (c *Config) library(out *compiled, guard wsticket.ReplayGuard, g *Gateway) 
 	refused := func(j func() *judged) func(*http.Request, wsticket.Refusal) {
 		return func(r *http.Request, refusal wsticket.Refusal) {
 			j().Count(refusal.Err)
+			g.traces.of(r.Context()).note(keyVerdict, refusal.Code.Code())
 			g.log.refused(r, refusal)
 		}
 	}
@@ -115,6 +118,9 @@ func (c *Config) library(out *compiled, guard wsticket.ReplayGuard, g *Gateway) 
 
 func (g *Gateway) newMint(c *Config, out *compiled, signer *wsticket.Signer) (*wsticket.MintHandler, error) {
 	ask := newAsker(out.ask, c.Timeout, out.proxies)
+	if g != nil {
+		ask.traces = g.traces
+	}
 	bySubject, byAddress := newRates(c.MintRate), newRates(10*c.MintRate)
 	return wsticket.NewMintHandler(wsticket.MintConfig{
 		Signer:       signer,
@@ -144,7 +150,8 @@ func (g *Gateway) newMint(c *Config, out *compiled, signer *wsticket.Signer) (*w
 // ServeHTTP answers one request: a handshake, a mint, a subrequest. All else is 404.
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s := g.state.Load()
-	if s.proxies.trust(r.RemoteAddr) {
+	trusted := s.proxies.trust(r.RemoteAddr)
+	if trusted {
 		if host := r.Header["X-Forwarded-Host"]; len(host) == 1 && host[0] != "" {
 			r = r.WithContext(r.Context()) // a copy: the request is the server's
 			r.Host = host[0]
@@ -153,15 +160,15 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	path := r.URL.Path
 	switch {
 	case s.verifyGate != nil && (path == s.config.VerifyPath || strings.HasPrefix(path, s.config.VerifyPath+"/")):
-		g.verify(w, r, s)
+		g.traces.traced(w, r, "subrequest", trusted, func(w http.ResponseWriter, r *http.Request) { g.verify(w, r, s) })
 	case s.mint != nil && path == s.config.MintPath && !isHandshake(r):
-		s.mint.ServeHTTP(w, r)
+		g.traces.traced(w, r, "mint", trusted, s.mint.ServeHTTP)
 	case s.upstream != nil && isHandshake(r):
 		if g.draining.Load() {
 			refuse(w, http.StatusServiceUnavailable)
 			return
 		}
-		g.handshake(w, r, s)
+		g.traces.traced(w, r, "handshake", trusted, func(w http.ResponseWriter, r *http.Request) { g.handshake(w, r, s) })
 	default:
 		refuse(w, http.StatusNotFound)
 	}
@@ -173,6 +180,7 @@ func (g *Gateway) handshake(w http.ResponseWriter, r *http.Request, s *state) {
 	began := time.Now()
 	seat, err := g.seats.take()
 	if err != nil {
+		g.traces.of(r.Context()).note(keyVerdict, wsticket.ErrOverloaded.Code())
 		g.metrics.handshakes.Count(wsticket.ErrOverloaded)
 		g.metrics.handshakes.observed.Observe(began, nil)
 		g.log.sampled(slog.LevelWarn, "refused", slog.String("code", wsticket.ErrOverloaded.Code()), slog.String("why", err.Error()))

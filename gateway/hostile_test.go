@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"runtime"
 	"strings"
@@ -216,4 +217,55 @@ func TestKilled(t *testing.T) {
 		w.wantStatus(err, 401)
 	}
 	w.echoes(w.mustDial("/ws?ticket="+w.ticket(wsticket.Claims{}), nil))
+}
+
+// TestEndOfClientThatDoesNotRead: the end of a session, and the drain, do not wait for
+// a client that has stopped to read while the backend sends.
+func TestEndOfClientThatDoesNotRead(t *testing.T) {
+	leavesNothing(t)
+	w := newWorld(t, func(c *Config) { c.Drain = 2 * time.Second })
+	full := make(chan struct{}, 2)
+	w.backend.upgrade = func(rw http.ResponseWriter, r *http.Request) {
+		conn, _, _, err := ws.UpgradeHTTP(r, rw)
+		if err != nil {
+			return
+		}
+		defer conn.Close()
+		block := make([]byte, 1<<20)
+		for {
+			conn.SetWriteDeadline(time.Now().Add(300 * time.Millisecond))
+			if _, err := conn.Write(block); err != nil {
+				break
+			}
+		}
+		full <- struct{}{}
+		io.Copy(io.Discard, conn) // ends when the gateway lets go
+		full <- struct{}{}
+	}
+	admin := httptest.NewServer(w.g.admin())
+	defer admin.Close()
+	first := w.mustDial("/ws?ticket="+w.ticket(wsticket.Claims{SessionID: "s3"}), nil)
+	defer first.Close()
+	<-full
+	began := time.Now()
+	response, err := http.Post(admin.URL+"/close", "", strings.NewReader(`{"sid":"s3"}`))
+	if err != nil || response.StatusCode != 200 {
+		t.Fatal(response, err)
+	}
+	<-full
+	if took := time.Since(began); took > 5*time.Second {
+		t.Errorf("it took %v to end the session", took)
+	}
+	second := w.mustDial("/ws?ticket="+w.ticket(wsticket.Claims{SessionID: "s4"}), nil)
+	defer second.Close()
+	<-full
+	began = time.Now()
+	w.stop()
+	if took := time.Since(began); took > 4*time.Second {
+		t.Errorf("it took %v to drain in 2 s", took)
+	}
+	<-full
+	if taken := w.g.seats.taken.Load(); taken != 0 {
+		t.Errorf("%d seats are taken", taken)
+	}
 }

@@ -51,7 +51,7 @@ func newLogger(w io.Writer, format, levelName string) (*logger, error) {
 	if err != nil {
 		return nil, err
 	}
-	options := &slog.HandlerOptions{Level: least}
+	options := &slog.HandlerOptions{Level: least, ReplaceAttr: wsticket.SlogReplace}
 	var handler slog.Handler = slog.NewJSONHandler(w, options)
 	if format == "text" {
 		handler = slog.NewTextHandler(w, options)
@@ -155,8 +155,14 @@ func (l *logger) badSubrequest(r *http.Request, err error) {
 	l.sampled(slog.LevelWarn, "subrequest refused", slog.String("why", err.Error()), slog.String("remote", r.RemoteAddr))
 }
 
-// cut bounds what a stranger can write into a line.
+func (l *logger) traces(err error) {
+	l.sampled(slog.LevelWarn, "traces not sent", slog.String("why", cut(err.Error())))
+}
+
+// cut bounds what a stranger can write into a line. What looks like a ticket is taken
+// out before: a piece of one does not look like it any more.
 func cut(text string) string {
+	text = wsticket.SlogReplace(nil, slog.String("", text)).Value.String()
 	if len(text) > 128 {
 		return text[:128] + "…"
 	}

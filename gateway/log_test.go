@@ -9,6 +9,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/wsticket/wsticket"
 )
 
 // lines counts those of a log by message and code, and what they say was skipped.
@@ -129,5 +131,26 @@ func TestRefusalsUnderFlood(t *testing.T) {
 	}
 	if strings.Contains(log, "hunter2") {
 		t.Errorf("a ticket or a cookie is in the log:\n%s", log)
+	}
+}
+
+// TestNoTicketInLog: a ticket that a client puts where none belongs is not written
+// down either.
+func TestNoTicketInLog(t *testing.T) {
+	w := newWorld(t, nil)
+	ticket := w.ticket(wsticket.Claims{})
+	w.dial("/ws/"+ticket+"/x?ticket=x", http.Header{"Origin": {"https://" + ticket}, "User-Agent": {ticket}, "Cookie": {"t=" + ticket}})
+	w.backend.Close()
+	w.dial("/"+ticket+"?ticket="+w.ticket(wsticket.Claims{}), nil)
+	w.stop()
+	log := w.logs.String()
+	if !strings.Contains(log, "refused") || !strings.Contains(log, "upstream failed") {
+		t.Errorf("the log:\n%s", log)
+	}
+	for i := 0; i+16 < len(ticket); i += 8 {
+		if strings.Contains(log, ticket[i:i+16]) {
+			t.Errorf("a piece of the ticket is in the log:\n%s", log)
+			break
+		}
 	}
 }

@@ -157,6 +157,9 @@ type statusNoted struct {
 	status int
 }
 
+// Unwrap is for http.ResponseController, which finds the Hijacker by it.
+func (s *statusNoted) Unwrap() http.ResponseWriter { return s.ResponseWriter }
+
 func (s *statusNoted) WriteHeader(status int) {
 	s.status = status
 	s.ResponseWriter.WriteHeader(status)

@@ -298,7 +298,7 @@ func TestDashboardOnGateway(t *testing.T) {
 
 // queryPrometheus runs a query and returns how many series it brings.
 func queryPrometheus(api, query string) (int, error) {
-	client := http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true, Dial: net.Dial}}
+	client := http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true, DialContext: (&net.Dialer{}).DialContext}}
 	answer, err := client.Get(api + "/api/v1/query?query=" + url.QueryEscape(query))
 	if err != nil {
 		return 0, err

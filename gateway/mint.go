@@ -23,6 +23,7 @@ type asker struct {
 	client  *http.Client
 	timeout time.Duration
 	proxies proxies
+	traces  *traces
 }
 
 // maxClaims bounds the answer: no more fits into a ticket.
@@ -38,7 +39,7 @@ func newAsker(target *url.URL, timeout time.Duration, trusted proxies) *asker {
 		Transport: transport,
 		// To be sent somewhere else means: log in. Cookies must not go along.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}, timeout, trusted}
+	}, timeout, trusted, nil}
 }
 
 func parseAskURL(text string) (*url.URL, error) {
@@ -80,8 +81,11 @@ func (a *asker) claims(r *http.Request) (*wsticket.Claims, error) {
 	for _, name := range []string{"X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host"} {
 		ask.Header[name] = from[name]
 	}
+	_, s := a.traces.ask(ctx, "mint-auth", ask.Header)
+	defer s.end()
 	answer, err := a.client.Do(ask)
 	if err != nil {
+		s.failed()
 		var unwrap *url.Error
 		if errors.As(err, &unwrap) {
 			err = unwrap.Err // without the URL
@@ -89,6 +93,7 @@ func (a *asker) claims(r *http.Request) (*wsticket.Claims, error) {
 		return nil, fmt.Errorf("asking mint-auth: %w", err)
 	}
 	defer answer.Body.Close()
+	s.status(answer.StatusCode)
 	switch answer.StatusCode {
 	case http.StatusOK:
 	case http.StatusUnauthorized:

@@ -21,6 +21,7 @@ func (g *Gateway) proxy(w http.ResponseWriter, r *http.Request) {
 	h := r.Context().Value(handshakeKey{}).(*handshaken)
 	h.accepted = true
 	g.metrics.handshakes.accepted(h.began, ticket)
+	g.traces.of(r.Context()).note(keyVerdict, "accepted")
 	s, seat := h.state, h.seat
 	t := &tunnel{}
 	// Its session may have ended since the ticket was spent, or ends from here on.
@@ -30,11 +31,19 @@ func (g *Gateway) proxy(w http.ResponseWriter, r *http.Request) {
 		s.gate.Refuse(w, r, err)
 		return
 	}
-	t.done = func() { conn.Remove(); seat.leave() }
+	g.tunnels.add(t)
+	t.done = func() {
+		g.tunnels.remove(t)
+		conn.Remove()
+		seat.leave()
+		t.span.end()
+	}
 	if g.connect(w, r, s, t, ticket) {
 		seat.keep()
 	} else {
+		g.tunnels.remove(t)
 		conn.Remove()
+		t.span.end()
 	}
 }
 
@@ -45,8 +54,15 @@ func (g *Gateway) connect(w http.ResponseWriter, r *http.Request, s *state, t *t
 	header := r.Header.Clone()
 	setIdentity(header, ticket)
 	s.proxies.forward(r, header)
+	asking, asked := g.traces.ask(ctx, "upstream", header)
 	began := time.Now()
-	a, err := s.upstream.ask(ctx, r, header)
+	a, err := s.upstream.ask(asking, r, header)
+	if err != nil {
+		asked.failed()
+	} else {
+		asked.status(a.response.StatusCode)
+	}
+	asked.end()
 	g.metrics.upstream(time.Since(began), a, err)
 	if err != nil {
 		g.log.upstream(r, err)
@@ -61,6 +77,8 @@ func (g *Gateway) connect(w http.ResponseWriter, r *http.Request, s *state, t *t
 		g.relay(w, a)
 		return false
 	}
+	g.traces.of(r.Context()).status(http.StatusSwitchingProtocols)
+	t.span = g.traces.connection(r.Context())
 	client, buffered, err := http.NewResponseController(w).Hijack()
 	if err != nil { // the gate has looked for a hijacker, so the client is gone
 		a.conn.Close()

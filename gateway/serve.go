@@ -53,6 +53,10 @@ func New(ctx context.Context, config Config, logs io.Writer) (*Gateway, error) {
 		g.guard.Close()
 		return nil, err
 	}
+	if g.traces, err = newTraces(ctx, out.otlp, g.log.traces); err != nil {
+		g.guard.Close()
+		return nil, fmt.Errorf("otlp: %w", err)
+	}
 	s, err := g.newState(config, out)
 	if err != nil {
 		g.guard.Close()
@@ -87,6 +91,7 @@ func (g *Gateway) install(s *state) {
 // taken and tickets let in.
 func (g *Gateway) Serve(ctx context.Context, ready func(addr string)) error {
 	defer g.log.tellAll()
+	defer g.traces.close()
 	defer g.guard.Close()
 	config := g.state.Load().config
 	listener, err := listen(config.Listen)
@@ -180,9 +185,13 @@ func (g *Gateway) drain(server *http.Server) error {
 		}
 	}
 	if left := g.seats.taken.Load(); left > 0 {
-		g.log.Warn("connections are left at the end of the drain time", "connections", left)
+		g.log.Warn("connections were cut at the end of the drain time", "connections", left)
 	}
 	server.Close()
+	g.tunnels.cut()
+	for deadline := time.Now().Add(closing); g.seats.taken.Load() > 0 && time.Now().Before(deadline); {
+		time.Sleep(time.Millisecond) // their goroutines end
+	}
 	if err := g.guard.save(); err != nil {
 		return fmt.Errorf("state: %w", err)
 	}

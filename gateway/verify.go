@@ -42,6 +42,7 @@ func (g *Gateway) verify(w http.ResponseWriter, r *http.Request, s *state) {
 		return
 	}
 	g.metrics.subrequests.accepted(began, ticket)
+	g.traces.of(r.Context()).note(keyVerdict, "accepted")
 	setIdentity(header, ticket)
 	w.WriteHeader(http.StatusOK)
 }

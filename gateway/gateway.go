@@ -60,10 +60,7 @@ type parts struct {
 // library makes the parts of the library. g is nil where they are made to see whether
 // they can be.
 func (c *Config) library(out *compiled, guard wsticket.ReplayGuard, g *Gateway) (*parts, error) {
-	leeway := c.Leeway
-	if leeway == 0 {
-		leeway = wsticket.NoLeeway
-	}
+	leeway := c.leeway()
 	var faults []error
 	fault := func(err error) { faults = append(faults, err) }
 	verifier, err := wsticket.NewVerifier(wsticket.VerifierConfig{Keys: out.keys, Replay: guard, Audiences: c.Audiences,

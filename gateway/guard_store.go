@@ -14,10 +14,7 @@ import (
 
 // newGuard makes the single use that a configuration names. ctx bounds the connecting.
 func newGuard(ctx context.Context, c *Config, report func(error)) (guard, error) {
-	leeway := c.Leeway
-	if leeway == 0 {
-		leeway = wsticket.NoLeeway
-	}
+	leeway := c.leeway()
 	switch scheme, _, _ := strings.Cut(c.SingleUse, "://"); scheme {
 	case "redis", "rediss":
 		g, err := redisguard.New(ctx, redisguard.Config{URL: c.SingleUse, MaxTTL: c.MaxTTL, Leeway: leeway})

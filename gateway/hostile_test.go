@@ -33,7 +33,7 @@ func slow(t *testing.T) {
 // first: it looks when all else is cleaned up.
 func leavesNothing(t *testing.T) {
 	t.Helper()
-	goroutines, files := runtime.NumGoroutine(), descriptors(t)
+	goroutines, files := runtime.NumGoroutine(), openFiles(t)
 	temporary := t.TempDir()
 	t.Setenv("TMPDIR", temporary)
 	t.Cleanup(func() {
@@ -42,7 +42,7 @@ func leavesNothing(t *testing.T) {
 		}
 		http.DefaultTransport.(*http.Transport).CloseIdleConnections()
 		for deadline := time.Now().Add(20 * time.Second); ; {
-			g, f := runtime.NumGoroutine(), descriptors(t)
+			g, f := runtime.NumGoroutine(), openFiles(t)
 			if g <= goroutines+2 && f <= files+2 { // the runtime's own
 				return
 			}
@@ -56,7 +56,7 @@ func leavesNothing(t *testing.T) {
 	})
 }
 
-func descriptors(t *testing.T) int {
+func openFiles(t *testing.T) int {
 	t.Helper()
 	entries, err := os.ReadDir("/proc/self/fd")
 	if err != nil {

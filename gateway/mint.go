@@ -44,7 +44,7 @@ func newAsker(target *url.URL, timeout time.Duration, trusted proxies) *asker {
 
 func parseAskURL(text string) (*url.URL, error) {
 	u, err := url.Parse(text)
-	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.User != nil || u.Fragment != "" {
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.User != nil || u.Fragment != "" || u.Port() != "" && !isPort(u.Port()) {
 		return nil, errors.New("it is no address to ask; give http://HOST/PATH or https://HOST/PATH, without a user")
 	}
 	return u, nil

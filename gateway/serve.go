@@ -33,10 +33,7 @@ func New(ctx context.Context, config Config, logs io.Writer) (*Gateway, error) {
 	if g.guard, err = newGuard(ctx, &config, func(err error) { g.log.Warn("state", "why", err.Error()) }); err != nil {
 		return nil, fmt.Errorf("single-use: %w", err)
 	}
-	leeway := config.Leeway
-	if leeway == 0 {
-		leeway = wsticket.NoLeeway
-	}
+	leeway := config.leeway()
 	g.registry, err = live.New(live.Config{MaxTTL: config.MaxTTL, Leeway: leeway, MaxPerSubject: config.MaxPerSubject,
 		Since: g.guard.since(), Bus: g.guard.bus(), Report: func(err error) { g.log.Error("sessions", "why", err.Error()) }})
 	if err != nil {
@@ -136,6 +133,9 @@ func (g *Gateway) Serve(ctx context.Context, ready func(addr string)) error {
 	failed := make(chan error, 1)
 	running.Go(func() { failed <- server.Serve(listener) })
 	ready(listener.Addr().String())
+	if has, wants := descriptors(), 2*uint64(config.MaxConnections)+100; has > 0 && has < wants {
+		g.log.Warn("max-connections wants more descriptors than the process may have; handshakes will fail before it is reached", "has", has, "wants", wants)
+	}
 	select {
 	case err := <-failed:
 		return fmt.Errorf("listen: %w", err)

@@ -39,7 +39,7 @@ type span struct{ trace.Span }
 // specification of OTLP names.
 func parseOTLP(text string) (*url.URL, error) {
 	u, err := url.Parse(text)
-	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" || u.Port() != "" && !isPort(u.Port()) {
 		return nil, errors.New("it is no address of a receiver of OTLP over HTTP; give http://HOST:4318 or https://HOST:4318, and secrets by OTEL_EXPORTER_OTLP_HEADERS")
 	}
 	if u.Path == "" || u.Path == "/" {

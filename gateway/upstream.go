@@ -50,6 +50,9 @@ func parseUpstream(text string) (*upstream, error) {
 			return nil, errors.New("the host is missing; " + want)
 		}
 		port := u.Port()
+		if port != "" && !isPort(port) {
+			return nil, errors.New("its port is above 65535; " + want)
+		}
 		if port == "" {
 			port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
 		}

@@ -26,7 +26,7 @@ import (
 func (w *world) series() map[string]float64 {
 	w.Helper()
 	page := httptest.NewRecorder()
-	w.g.admin().ServeHTTP(page, httptest.NewRequest("GET", "/metrics", nil))
+	w.g.admin().ServeHTTP(page, httptest.NewRequest("GET", "http://localhost/metrics", nil))
 	if page.Code != 200 {
 		w.Fatalf("status %d: %s", page.Code, page.Body)
 	}

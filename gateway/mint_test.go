@@ -1,6 +1,8 @@
 package gateway
 
 import (
+	"bytes"
+	"compress/gzip"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -46,6 +48,11 @@ func TestReadClaims(t *testing.T) {
 		`{"sub":"ada","aud":[]}`:                    "aud",
 		`{"sub":"ada","aud":7}`:                     "aud",
 		`{"sub":"ada","exp":1795219210}`:            "sets",
+		`{"sub":"ada","Sub":"eve"}`:                 "could be taken for sub",
+		`{"sub":"ada","SESSION_EXP":1}`:             "could be taken for session_exp",
+		`{"sub":"a\ud800"}`:                         "half of a character",
+		`{"sub":"ad\ufffd"}`:                        "half of a character",
+		"{\"sub\":\"a\xff\"}":                       "not UTF-8",
 		`{"sub":"ada","jti":"x"}`:                   "sets",
 	} {
 		if _, err := readClaims([]byte(body)); err == nil || !strings.Contains(err.Error(), says) || strings.Contains(err.Error(), "ada") {
@@ -108,6 +115,20 @@ func TestAsk(t *testing.T) {
 		"500":       {say(500, "application/json", `{"sub":"secret text"}`), errAnswer, "status 500"},
 		"404":       {say(404, "application/json", `{"sub":"secret text"}`), errAnswer, "status 404"},
 		"long":      {say(200, "application/json", `{"sub":"`+strings.Repeat("a", maxClaims)+`"}`), errAnswer, "longer"},
+		"gzip": {func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Type", "application/json")
+			w.Header().Set("Content-Encoding", "gzip")
+			z := gzip.NewWriter(w)
+			z.Write(append([]byte(`{"sub":"ada","x":"`), bytes.Repeat([]byte(" "), 1<<24)...))
+			z.Close()
+		}, errAnswer, "compressed"},
+		"asked for gzip": {func(w http.ResponseWriter, r *http.Request) {
+			w.WriteHeader(200 + len(r.Header["Accept-Encoding"])) // 201 where it was
+		}, errAnswer, "application/json"},
+		"long head": {func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("X-Long", strings.Repeat("x", 1<<20))
+			say(200, "application/json", `{"sub":"ada"}`)(w, r)
+		}, nil, "exceeded"},
 		"redirect": {func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, "/login", http.StatusFound)
 		}, errAnswer, "status 302"},

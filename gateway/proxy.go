@@ -32,26 +32,42 @@ func (g *Gateway) proxy(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	g.tunnels.add(t)
+	kept := false
+	defer func() { // also where an answer is broken off, which panics
+		if !kept {
+			g.tunnels.remove(t)
+			conn.Remove()
+			t.span.end()
+		}
+	}()
 	t.done = func() {
 		g.tunnels.remove(t)
 		conn.Remove()
 		seat.leave()
 		t.span.end()
 	}
-	if g.connect(w, r, s, t, ticket) {
+	if kept = g.connect(w, r, s, t, ticket); kept {
 		seat.keep()
-	} else {
-		g.tunnels.remove(t)
-		conn.Remove()
-		t.span.end()
 	}
+}
+
+// handshakeHeader is what of a client's header goes to the upstream: all but what is for
+// the connection to the gateway only. A Connection that lists more than upgrade would have
+// whatever stands in front of the backend take out what is listed there, our own headers
+// too.
+func handshakeHeader(r *http.Request) http.Header {
+	header := r.Header.Clone()
+	withoutHops(header)
+	header.Set("Connection", "Upgrade")
+	header.Set("Upgrade", "websocket")
+	return header
 }
 
 // connect has the upstream answer, and joins both sides if it upgrades.
 func (g *Gateway) connect(w http.ResponseWriter, r *http.Request, s *state, t *tunnel, ticket *wsticket.Ticket) bool {
 	ctx, cancel := context.WithTimeout(r.Context(), s.config.Timeout)
 	defer cancel()
-	header := r.Header.Clone()
+	header := handshakeHeader(r)
 	setIdentity(header, ticket)
 	s.proxies.forward(r, header)
 	asking, asked := g.traces.ask(ctx, "upstream", header)
@@ -133,7 +149,7 @@ func (g *Gateway) relay(w http.ResponseWriter, a *answered) {
 	// must not be read out of a body.
 	header.Set("Connection", "close")
 	w.WriteHeader(a.response.StatusCode)
-	if _, err := io.Copy(w, a.response.Body); err != nil {
+	if _, err := io.Copy(w, a.response.Body); err != nil || a.limited.N <= 0 {
 		panic(http.ErrAbortHandler)
 	}
 }

@@ -79,7 +79,7 @@ var options = []option{
 	{"mint-path", "answer POST on `PATH` with a ticket", false, false, func(c *Config) setting { return text{&c.MintPath} }},
 	{"mint-auth", "ask `URL` who sent a request to mint-path; without it nothing is minted", true, false, func(c *Config) setting { return text{&c.MintAuth} }},
 	{"mint-ttl", "tickets that are minted live for `DURATION`", false, false, func(c *Config) setting { return duration{&c.MintTTL} }},
-	{"mint-rate", "mint at most `N` tickets a minute for a subject, and ten times as many for an address", false, false, func(c *Config) setting { return number{&c.MintRate} }},
+	{"mint-rate", "mint at most `N` tickets a minute for a subject, and ask for ten times as many for an address", false, false, func(c *Config) setting { return number{&c.MintRate} }},
 	{"verify-path", "answer subrequests of a proxy (forward authentication) on `PATH`; off when empty", false, false, func(c *Config) setting { return text{&c.VerifyPath} }},
 	{"trusted-proxy", "believe X-Forwarded-For, -Proto, -Host and -Uri of peers within `CIDR`", false, false, func(c *Config) setting { return texts{&c.TrustedProxies} }},
 	{"tls-cert", "serve TLS with the certificate chain in `FILE`, read again when it changes", false, false, func(c *Config) setting { return text{&c.TLSCert} }},

@@ -119,21 +119,23 @@ func (g *Gateway) newMint(c *Config, out *compiled, signer *wsticket.Signer) (*w
 		ask.traces = g.traces
 	}
 	bySubject, byAddress := newRates(c.MintRate), newRates(10*c.MintRate)
+	// Those who are told to wait must not all come back in the same second.
+	tooMany := func(wait time.Duration) error { return wsticket.TooManyRequests(wait + rand.N(wait+time.Second)) }
 	return wsticket.NewMintHandler(wsticket.MintConfig{
-		Signer:       signer,
-		Origins:      c.Origins,
-		Authenticate: ask.authenticate,
-		Allow: func(r *http.Request, claims *wsticket.Claims) error {
-			now := time.Now()
-			wait, ok := bySubject.allow(now, claims.Subject)
-			if ok {
-				wait, ok = byAddress.allow(now, out.proxies.client(r).String())
+		Signer:  signer,
+		Origins: c.Origins,
+		Authenticate: func(r *http.Request) (*wsticket.Claims, error) {
+			// Before the backend is asked, which strangers could keep busy otherwise.
+			if wait, ok := byAddress.allow(time.Now(), out.proxies.client(r).String()); !ok {
+				return nil, tooMany(wait)
 			}
-			if ok {
-				return nil
+			return ask.authenticate(r)
+		},
+		Allow: func(_ *http.Request, claims *wsticket.Claims) error {
+			if wait, ok := bySubject.allow(time.Now(), claims.Subject); !ok {
+				return tooMany(wait)
 			}
-			// Those who are told to wait must not all come back in the same second.
-			return wsticket.TooManyRequests(wait + rand.N(wait+time.Second))
+			return nil
 		},
 		// g is nil where a configuration is only checked, and nobody calls these.
 		OnRefuse: func(r *http.Request, refusal wsticket.MintRefusal) {

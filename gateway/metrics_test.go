@@ -245,6 +245,7 @@ func TestAlertsFit(t *testing.T) {
 // TestDashboardOnGateway: every query of the dashboard brings something when a real
 // Prometheus has scraped a gateway, but for those of a store.
 func TestDashboardOnGateway(t *testing.T) {
+	slow(t)
 	prometheus := installed(t, "prometheus", "apt-get install prometheus")
 	w := newVerifier(t, nil)
 	admin := httptest.NewServer(w.g.admin())

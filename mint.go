@@ -25,6 +25,8 @@ type MintConfig struct {
 	//     application knows (401);
 	//   - ErrForbidden: somebody who may not connect (403);
 	//   - ErrUnavailable: it cannot tell for now (503), which the client waits out;
+	//   - ErrTooManyRequests, or what TooManyRequests returns: where the request is
+	//     from asks too often to be looked at (429);
 	//   - another error: something is wrong (500). The client never sees the text.
 	Authenticate func(*http.Request) (*Claims, error)
 
@@ -168,6 +170,10 @@ func (h *MintHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		header.Set("Retry-After", "1")
 		h.refuse(w, r, errMintUnavailable.because(err), nil)
 		return
+	case errors.Is(err, ErrTooManyRequests):
+		setRetryAfter(header, err)
+		h.refuse(w, r, errMintTooSoon.because(err), nil)
+		return
 	case err != nil:
 		h.refuse(w, r, errMintCannotTell.because(err), nil)
 		return
@@ -177,9 +183,7 @@ func (h *MintHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if h.allow != nil {
 		if err := h.allow(r, claims); errors.Is(err, ErrTooManyRequests) {
-			if after := retryAfter(err); after > 0 {
-				header.Set("Retry-After", strconv.FormatInt(after, 10))
-			}
+			setRetryAfter(header, err)
 			h.refuse(w, r, errMintTooMany.because(err), claims)
 			return
 		} else if err != nil {
@@ -257,6 +261,13 @@ func retryAfter(err error) int64 {
 		return 0
 	}
 	return int64((when.after-1)/time.Second) + 1
+}
+
+// setRetryAfter says when to ask again, where err does.
+func setRetryAfter(header http.Header, err error) {
+	if after := retryAfter(err); after > 0 {
+		header.Set("Retry-After", strconv.FormatInt(after, 10))
+	}
 }
 
 // refuse writes a problem body: the class and the status, the same bytes for all

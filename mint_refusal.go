@@ -20,8 +20,8 @@ var (
 	// ErrUnavailable is for Authenticate: the store or service that it asks is down, or
 	// late.
 	ErrUnavailable = errors.New("wsticket: unavailable")
-	// ErrTooManyRequests is for Allow: the user asks too often. See [TooManyRequests]
-	// to say when they may ask again.
+	// ErrTooManyRequests is for Allow: the user asks too often; and for Authenticate, where
+	// it does not even look who asks. See [TooManyRequests] to say when they may ask again.
 	ErrTooManyRequests = errors.New("wsticket: too many requests")
 )
 
@@ -109,6 +109,7 @@ var (
 	errMintForbidden   = mintReason(403, ClassForbidden, "Authenticate forbids a ticket")
 	errMintCannotTell  = mintReason(500, ClassUnavailable, "Authenticate failed")
 	errMintUnavailable = mintReason(503, ClassUnavailable, "Authenticate cannot tell for now")
+	errMintTooSoon     = mintReason(429, ClassUnavailable, "Authenticate says that it is too often")
 	errMintTooMany     = mintReason(429, ClassUnavailable, "Allow says that it is too often")
 	errMintNotAllowed  = mintReason(500, ClassUnavailable, "Allow failed")
 	errMintUnsigned    = mintReason(500, ClassUnavailable, "the Signer failed")

@@ -28,6 +28,10 @@ func TestMintHandlerSaysWhy(t *testing.T) {
 		}
 	}
 	listed := func(c *MintConfig) { alter(c); c.Origins = []string{"https://page.example"} }
+	hurried := func(c *MintConfig) {
+		alter(c)
+		c.Authenticate = func(*http.Request) (*Claims, error) { return nil, TooManyRequests(3 * time.Second) }
+	}
 	evil := []string{"Origin", "https://evil.example\u202e", "Sec-Fetch-Site", "cross-site"}
 	preflight := []string{"Origin", "https://evil.example", "Access-Control-Request-Method", "POST"}
 	for name, c := range map[string]struct {
@@ -56,6 +60,7 @@ func TestMintHandlerSaysWhy(t *testing.T) {
 		"banned":               {method: "POST", cookie: "banned", status: 403, why: "Authenticate forbids a ticket", cause: ErrForbidden},
 		"broken":               {method: "POST", cookie: "broken", status: 500, why: "Authenticate failed"},
 		"too often":            {method: "POST", cookie: "carol", status: 429, why: "Allow says that it is too often", subject: "carol", cause: ErrTooManyRequests},
+		"too often to look":    {alter: hurried, method: "POST", cookie: "alice", status: 429, why: "Authenticate says that it is too often", cause: ErrTooManyRequests},
 		"rates are down":       {method: "POST", cookie: "dave", status: 500, why: "Allow failed", subject: "dave", cause: rates},
 		"unsignable":           {method: "POST", cookie: "unsignable", status: 500, why: "the Signer failed", subject: "alice"},
 	} {

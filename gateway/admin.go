@@ -7,7 +7,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -42,7 +44,18 @@ func (g *Gateway) readyz(w http.ResponseWriter, r *http.Request) {
 // guarded asks for the bearer token, where there is one. Comparing digests takes the
 // same time for every wrong one.
 func (g *Gateway) guarded(next http.Handler) http.Handler {
+	sameSite := http.NewCrossOriginProtection()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		// A page in the browser of somebody who works on this machine must not come in,
+		// neither as itself nor by a name of its own for this address.
+		if err := sameSite.Check(r); err != nil {
+			http.Error(w, "pages of other sites may not call this", http.StatusForbidden)
+			return
+		}
+		if g.state.Load().token == "" && !namesThisMachine(r.Host) && r.RemoteAddr != "" && r.RemoteAddr != "@" {
+			http.Error(w, "call it as localhost, by a loopback address, or set admin-token-file", http.StatusForbidden)
+			return
+		}
 		if token := g.state.Load().token; token != "" {
 			scheme, given, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 			want, have := sha256.Sum256([]byte(token)), sha256.Sum256([]byte(strings.TrimSpace(given)))
@@ -54,6 +67,15 @@ func (g *Gateway) guarded(next http.Handler) http.Handler {
 		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+// namesThisMachine says whether a Host is localhost or a loopback address.
+func namesThisMachine(host string) bool {
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	addr, err := netip.ParseAddr(strings.Trim(host, "[]"))
+	return err == nil && addr.IsLoopback() || strings.EqualFold(host, "localhost")
 }
 
 // connections says how many there are, and of what.

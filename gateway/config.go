@@ -1,12 +1,7 @@
 package gateway
 
 import (
-	"errors"
 	"fmt"
-	"net"
-	"net/netip"
-	"net/url"
-	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -43,6 +38,8 @@ type Config struct {
 	Admin, AdminTokenFile string
 
 	LogFormat, LogLevel string
+
+	OTLP string
 
 	since time.Time // of the local memory; tests set it back
 }
@@ -82,7 +79,7 @@ var options = []option{
 	{"mint-path", "answer POST on `PATH` with a ticket", false, false, func(c *Config) setting { return text{&c.MintPath} }},
 	{"mint-auth", "ask `URL` who sent a request to mint-path; without it nothing is minted", true, false, func(c *Config) setting { return text{&c.MintAuth} }},
 	{"mint-ttl", "tickets that are minted live for `DURATION`", false, false, func(c *Config) setting { return duration{&c.MintTTL} }},
-	{"mint-rate", "mint at most `N` tickets a minute for a subject, and ten times as many for an address", false, false, func(c *Config) setting { return number{&c.MintRate} }},
+	{"mint-rate", "mint at most `N` tickets a minute for a subject, and ask for ten times as many for an address", false, false, func(c *Config) setting { return number{&c.MintRate} }},
 	{"verify-path", "answer subrequests of a proxy (forward authentication) on `PATH`; off when empty", false, false, func(c *Config) setting { return text{&c.VerifyPath} }},
 	{"trusted-proxy", "believe X-Forwarded-For, -Proto, -Host and -Uri of peers within `CIDR`", false, false, func(c *Config) setting { return texts{&c.TrustedProxies} }},
 	{"tls-cert", "serve TLS with the certificate chain in `FILE`, read again when it changes", false, false, func(c *Config) setting { return text{&c.TLSCert} }},
@@ -93,6 +90,7 @@ var options = []option{
 	{"drain", "at the end, close connections over at most `DURATION`", false, false, func(c *Config) setting { return duration{&c.Drain} }},
 	{"admin", "serve /livez, /readyz, /metrics, /connections and /close on `ADDRESS`", false, true, func(c *Config) setting { return text{&c.Admin} }},
 	{"admin-token-file", "ask callers of admin, but for /livez and /readyz, for the bearer token in `FILE`", false, false, func(c *Config) setting { return text{&c.AdminTokenFile} }},
+	{"otlp", "send traces to `URL` by OTLP over HTTP, such as http://127.0.0.1:4318; without it none are made. OTEL_EXPORTER_OTLP_ENDPOINT sets it too", true, true, func(c *Config) setting { return text{&c.OTLP} }},
 	{"log-format", "write the log as `text` or json", false, true, func(c *Config) setting { return text{&c.LogFormat} }},
 	{"log-level", "write what is at least `debug`, info, warn or error", false, true, func(c *Config) setting { return text{&c.LogLevel} }},
 }
@@ -168,216 +166,4 @@ func (s duration) set(values []string) error {
 	}
 	*s.p = d
 	return nil
-}
-
-// Check finds every fault of a configuration, files included, and names each with its
-// key and what to do.
-func (c *Config) Check() error {
-	_, err := c.compile()
-	return err
-}
-
-// A compiled configuration is one without faults, its texts read.
-type compiled struct {
-	keys     *wsticket.Keyring
-	upstream *upstream // nil where there is none
-	ask      *url.URL  // nil where nothing is minted
-	carriers wsticket.Carriers
-	proxies  proxies
-	cert     *certificate // nil without TLS
-	token    string       // of the admin calls, or empty
-}
-
-func (c *Config) compile() (*compiled, error) {
-	var faults []error
-	fault := func(key, format string, args ...any) {
-		faults = append(faults, fmt.Errorf("%s: %w", key, fmt.Errorf(format, args...)))
-	}
-	out := &compiled{}
-	if c.Keys == "" {
-		fault("keys", "is missing; make a keyring with: (umask 077 && wsticket keys generate > keyring.json)")
-	} else if keys, err := wsticket.LoadKeyring(c.Keys); err != nil {
-		fault("keys", "%w", err)
-	} else {
-		out.keys = keys
-	}
-	switch {
-	case c.Upstream != "":
-		up, err := parseUpstream(c.Upstream)
-		if err != nil {
-			fault("upstream", "%w", err)
-		}
-		out.upstream = up
-	case c.VerifyPath == "" && c.MintAuth == "":
-		fault("upstream", "is missing, and neither verify-path nor mint-auth is set, so there is nothing to do; give the address of the backend")
-	}
-	c.checkAddress("listen", c.Listen, fault)
-	if c.MintAuth != "" {
-		ask, err := parseAskURL(c.MintAuth)
-		if err != nil {
-			fault("mint-auth", "%w", err)
-		}
-		out.ask = ask
-		checkPath("mint-path", c.MintPath, fault)
-	}
-	if c.VerifyPath != "" {
-		checkPath("verify-path", c.VerifyPath, fault)
-		if c.VerifyPath == c.MintPath && c.MintAuth != "" {
-			fault("verify-path", "is the same as mint-path; give another")
-		}
-		if len(c.TrustedProxies) == 0 {
-			fault("verify-path", "is set and trusted-proxy is not, so every subrequest would be refused; list the addresses of the proxy there")
-		}
-	}
-	for _, name := range c.Carriers {
-		carrier, ok := map[string]wsticket.Carriers{"query": wsticket.CarrierQuery, "subprotocol": wsticket.CarrierSubprotocol,
-			"bearer": wsticket.CarrierBearer, "cookie": wsticket.CarrierCookie}[name]
-		if !ok {
-			fault("carriers", "%q is none; give query, subprotocol, bearer or cookie", name)
-		}
-		out.carriers |= carrier
-	}
-	if len(c.Carriers) == 0 {
-		fault("carriers", "names none, so no ticket would be found; give query, subprotocol, bearer or cookie")
-	}
-	for _, cidr := range c.TrustedProxies {
-		prefix, err := netip.ParsePrefix(cidr)
-		if addr, aerr := netip.ParseAddr(cidr); err != nil && aerr == nil {
-			prefix, err = addr.Prefix(addr.BitLen())
-		}
-		if err != nil {
-			fault("trusted-proxy", "%q is neither an address nor a prefix such as 10.0.0.0/8", cidr)
-			continue
-		}
-		out.proxies = append(out.proxies, prefix.Masked())
-	}
-	switch {
-	case (c.TLSCert == "") != (c.TLSKey == ""):
-		fault("tls-cert", "and tls-key go together; give both or neither")
-	case c.TLSCert != "":
-		out.cert = &certificate{certFile: c.TLSCert, keyFile: c.TLSKey}
-		if err := out.cert.load(); err != nil {
-			fault("tls-cert", "%w", err)
-		}
-	}
-	c.checkNumbers(fault)
-	if c.Admin != "" {
-		out.token = c.checkAdmin(fault)
-	} else if c.AdminTokenFile != "" {
-		fault("admin-token-file", "is set and admin is not; give admin an address")
-	}
-	if c.LogFormat != "text" && c.LogFormat != "json" {
-		fault("log-format", "%q is none; give text or json", c.LogFormat)
-	}
-	if _, err := level(c.LogLevel); err != nil {
-		fault("log-level", "%w", err)
-	}
-	c.checkSingleUse(fault)
-	if len(faults) == 0 {
-		// What the library finds is the same for every caller of it.
-		if _, err := c.library(out, wsticket.DangerouslyAllowReplay, nil); err != nil {
-			faults = append(faults, err)
-		}
-	}
-	if len(faults) > 0 {
-		return nil, errors.Join(faults...)
-	}
-	return out, nil
-}
-
-type faultFunc func(key, format string, args ...any)
-
-func (c *Config) checkNumbers(fault faultFunc) {
-	within := func(key string, n, low, high int) {
-		if n < low || n > high {
-			fault(key, "is %d; give %d to %d", n, low, high)
-		}
-	}
-	within("peak", c.Peak, 1, 10_000_000)
-	within("max-connections", c.MaxConnections, 1, 10_000_000)
-	within("max-per-subject", c.MaxPerSubject, 0, 1_000_000)
-	within("mint-rate", c.MintRate, 1, 1_000_000)
-	between := func(key string, d, low, high, whole time.Duration) {
-		if d < low || d > high || d%whole != 0 {
-			of := ""
-			if whole > 1 {
-				of = " in whole seconds"
-			}
-			fault(key, "is %v; give %v to %v%s", d, low, high, of)
-		}
-	}
-	between("max-ttl", c.MaxTTL, time.Second, time.Hour, time.Second)
-	between("leeway", c.Leeway, 0, 5*time.Minute, time.Second)
-	between("mint-ttl", c.MintTTL, time.Second, time.Hour, time.Second)
-	between("timeout", c.Timeout, 100*time.Millisecond, 5*time.Minute, 1)
-	between("drain", c.Drain, 0, time.Hour, 1)
-	if c.MintTTL > c.MaxTTL {
-		fault("mint-ttl", "is %v, above the max-ttl of %v; every ticket would be refused", c.MintTTL, c.MaxTTL)
-	}
-}
-
-func checkPath(key, path string, fault faultFunc) {
-	u, err := url.ParseRequestURI(path)
-	if err != nil || !strings.HasPrefix(path, "/") || u.Path != path || strings.Contains(path, "//") || len(path) > 1 && strings.HasSuffix(path, "/") {
-		fault(key, "%q is no path; give one such as /ticket, without a query, an escape or a slash at the end", path)
-	}
-}
-
-func (c *Config) checkAddress(key, address string, fault faultFunc) {
-	if path, ok := strings.CutPrefix(address, "unix:"); ok {
-		if path == "" {
-			fault(key, "names no socket; give unix:/PATH")
-		}
-		return
-	}
-	_, port, err := net.SplitHostPort(address)
-	if err != nil {
-		fault(key, "%q is no address; give HOST:PORT, :PORT or unix:/PATH", address)
-	} else if n, err := strconv.Atoi(port); err != nil || n < 0 || n > 65535 {
-		fault(key, "%q has no port; give HOST:PORT with a number", address)
-	}
-}
-
-// checkAdmin returns the token. Without one, only this machine may reach the calls.
-func (c *Config) checkAdmin(fault faultFunc) (token string) {
-	c.checkAddress("admin", c.Admin, fault)
-	if c.Admin == c.Listen && !strings.HasSuffix(c.Admin, ":0") {
-		fault("admin", "is the same as listen; give another address")
-	}
-	if c.AdminTokenFile == "" {
-		host, _, err := net.SplitHostPort(c.Admin)
-		if addr, aerr := netip.ParseAddr(host); err == nil && host != "localhost" && (aerr != nil || !addr.IsLoopback()) {
-			fault("admin", "%q can be reached from elsewhere, and would let anybody close connections; give a loopback or unix address, or admin-token-file", c.Admin)
-		}
-		return ""
-	}
-	content, err := os.ReadFile(c.AdminTokenFile)
-	if err != nil {
-		fault("admin-token-file", "%w", err)
-		return ""
-	}
-	if token = strings.TrimSpace(string(content)); len(token) < 16 {
-		fault("admin-token-file", "holds a token of %d characters; give 16 or more, such as those of: openssl rand -hex 32", len(token))
-	}
-	return token
-}
-
-func (c *Config) checkSingleUse(fault faultFunc) {
-	scheme, rest, _ := strings.Cut(c.SingleUse, "://")
-	switch scheme {
-	case "local":
-		if rest != "" {
-			fault("single-use", "local has no address; give local alone")
-		}
-		return
-	case "redis", "rediss", "etcd", "etcds":
-		if rest == "" {
-			fault("single-use", "%s:// names no server", scheme)
-		}
-	default:
-		fault("single-use", "is none of local, redis://…, rediss://…, etcd://HOST:2379,… and etcds://…")
-	}
-	if c.State != "" {
-		fault("state", "is for single-use local; a store keeps its own memory")
-	}
 }

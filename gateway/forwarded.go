@@ -50,6 +50,11 @@ func (p proxies) client(r *http.Request) netip.Addr {
 	return addrOf(r.RemoteAddr)
 }
 
+// forwarding are the names, folded, under which a request says where it came from.
+var forwarding = map[string]bool{"forwarded": true, "x-forwarded-for": true, "x-forwarded-proto": true, "x-forwarded-host": true, "x-forwarded-port": true,
+	"x-forwarded-prefix": true, "x-forwarded-uri": true, "x-forwarded-method": true, "x-forwarded-ssl": true, "x-forwarded-server": true,
+	"x-original-uri": true, "x-original-url": true, "x-original-host": true, "x-real-ip": true, "x-client-ip": true, "true-client-ip": true}
+
 // forward sets the headers that tell the backend where a request came from. What a
 // peer that is not trusted sent under their names is gone.
 func (p proxies) forward(r *http.Request, h http.Header) {
@@ -64,17 +69,18 @@ func (p proxies) forward(r *http.Request, h http.Header) {
 	host := r.Host
 	hops := []string{}
 	if p.trust(r.RemoteAddr) {
-		hops = tokens(h["X-Forwarded-For"])
-		if given := h["X-Forwarded-Proto"]; len(given) == 1 && (given[0] == "http" || given[0] == "https") {
+		hops = tokens(r.Header["X-Forwarded-For"])
+		if given := r.Header["X-Forwarded-Proto"]; len(given) == 1 && (given[0] == "http" || given[0] == "https") {
 			proto = given[0]
 		}
 	}
 	if peer != "" {
 		hops = append(hops, peer)
 	}
-	for _, name := range []string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host", "X-Forwarded-Port",
-		"X-Forwarded-Prefix", "X-Forwarded-Uri", "X-Forwarded-Method", "X-Original-Uri", "X-Original-Url", "X-Real-Ip"} {
-		h.Del(name)
+	for name := range h {
+		if forwarding[folded(name)] {
+			delete(h, name)
+		}
 	}
 	if len(hops) > 0 {
 		h.Set("X-Forwarded-For", strings.Join(hops, ", "))

@@ -25,8 +25,10 @@ type Gateway struct {
 	registry *live.Registry
 	seats    seats
 	metrics  *metrics
+	traces   *traces // nil where none are made
 	log      *logger
 	draining atomic.Bool
+	tunnels  tunnels
 }
 
 // state is what a reload replaces, whole.
@@ -39,10 +41,15 @@ type state struct {
 	proxied    http.Handler   // the gate with the proxy behind it
 }
 
-type (
-	stateKey struct{}
-	seatKey  struct{}
-)
+// A handshaken request is on its way through the gate.
+type handshaken struct {
+	state    *state
+	seat     seat
+	began    time.Time
+	accepted bool
+}
+
+type handshakeKey struct{}
 
 // parts are what of the library a configuration makes.
 type parts struct {
@@ -53,10 +60,7 @@ type parts struct {
 // library makes the parts of the library. g is nil where they are made to see whether
 // they can be.
 func (c *Config) library(out *compiled, guard wsticket.ReplayGuard, g *Gateway) (*parts, error) {
-	leeway := c.Leeway
-	if leeway == 0 {
-		leeway = wsticket.NoLeeway
-	}
+	leeway := c.leeway()
 	var faults []error
 	fault := func(err error) { faults = append(faults, err) }
 	verifier, err := wsticket.NewVerifier(wsticket.VerifierConfig{Keys: out.keys, Replay: guard, Audiences: c.Audiences,
@@ -66,8 +70,17 @@ func (c *Config) library(out *compiled, guard wsticket.ReplayGuard, g *Gateway) 
 	}
 	p := &parts{}
 	peer := func(r *http.Request) netip.Addr { return out.proxies.client(r) }
+	// g is nil where a configuration is only checked, and nobody calls these.
+	refused := func(j func() *judged) func(*http.Request, wsticket.Refusal) {
+		return func(r *http.Request, refusal wsticket.Refusal) {
+			j().Count(refusal.Err)
+			g.traces.of(r.Context()).note(keyVerdict, refusal.Code.Code())
+			g.log.refused(r, refusal)
+		}
+	}
 	p.gate, err = wsticket.NewGate(wsticket.GateConfig{Verifier: verifier, Origins: c.Origins, Carriers: out.carriers,
-		Protocols: c.Protocols, PeerAddr: peer, Authorize: g.authorize, OnRefuse: g.onRefuse})
+		Protocols: c.Protocols, PeerAddr: peer, Authorize: g.authorize,
+		OnRefuse: refused(func() *judged { return g.metrics.handshakes })})
 	if err != nil {
 		fault(err)
 	}
@@ -75,7 +88,8 @@ func (c *Config) library(out *compiled, guard wsticket.ReplayGuard, g *Gateway) 
 		// A subprotocol that carried a ticket would have to be echoed by the backend,
 		// and cookies and bearer tokens of a subrequest may be the proxy's own.
 		p.verifyGate, err = wsticket.NewGate(wsticket.GateConfig{Verifier: verifier, Origins: c.Origins,
-			Carriers: wsticket.CarrierQuery, AnyRequest: true, PeerAddr: peer, Authorize: g.authorize, OnRefuse: g.onRefuse})
+			Carriers: wsticket.CarrierQuery, AnyRequest: true, PeerAddr: peer, Authorize: g.authorize,
+			OnRefuse: refused(func() *judged { return g.metrics.subrequests })})
 		if err != nil {
 			fault(err)
 		}
@@ -101,33 +115,42 @@ func (c *Config) library(out *compiled, guard wsticket.ReplayGuard, g *Gateway) 
 
 func (g *Gateway) newMint(c *Config, out *compiled, signer *wsticket.Signer) (*wsticket.MintHandler, error) {
 	ask := newAsker(out.ask, c.Timeout, out.proxies)
+	if g != nil {
+		ask.traces = g.traces
+	}
 	bySubject, byAddress := newRates(c.MintRate), newRates(10*c.MintRate)
+	// Those who are told to wait must not all come back in the same second.
+	tooMany := func(wait time.Duration) error { return wsticket.TooManyRequests(wait + rand.N(wait+time.Second)) }
 	return wsticket.NewMintHandler(wsticket.MintConfig{
-		Signer:       signer,
-		Origins:      c.Origins,
-		Authenticate: ask.authenticate,
-		Allow: func(r *http.Request, claims *wsticket.Claims) error {
-			now := time.Now()
-			wait, ok := bySubject.allow(now, claims.Subject)
-			if ok {
-				wait, ok = byAddress.allow(now, out.proxies.client(r).String())
+		Signer:  signer,
+		Origins: c.Origins,
+		Authenticate: func(r *http.Request) (*wsticket.Claims, error) {
+			// Before the backend is asked, which strangers could keep busy otherwise.
+			if wait, ok := byAddress.allow(time.Now(), out.proxies.client(r).String()); !ok {
+				return nil, tooMany(wait)
 			}
-			if ok {
-				return nil
+			return ask.authenticate(r)
+		},
+		Allow: func(_ *http.Request, claims *wsticket.Claims) error {
+			if wait, ok := bySubject.allow(time.Now(), claims.Subject); !ok {
+				return tooMany(wait)
 			}
-			// Those who are told to wait must not all come back in the same second.
-			return wsticket.TooManyRequests(wait + rand.N(wait+time.Second))
+			return nil
 		},
 		// g is nil where a configuration is only checked, and nobody calls these.
-		OnRefuse: func(r *http.Request, refusal wsticket.MintRefusal) { g.log.mintRefused(r, refusal) },
-		OnError:  func(r *http.Request, err error) { g.log.mint(r, err) },
+		OnRefuse: func(r *http.Request, refusal wsticket.MintRefusal) {
+			g.metrics.mintRefused(refusal.Status, 1)
+			g.log.mintRefused(r, refusal)
+		},
+		OnError: func(r *http.Request, err error) { g.log.mint(r, err) },
 	})
 }
 
 // ServeHTTP answers one request: a handshake, a mint, a subrequest. All else is 404.
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s := g.state.Load()
-	if s.proxies.trust(r.RemoteAddr) {
+	trusted := s.proxies.trust(r.RemoteAddr)
+	if trusted {
 		if host := r.Header["X-Forwarded-Host"]; len(host) == 1 && host[0] != "" {
 			r = r.WithContext(r.Context()) // a copy: the request is the server's
 			r.Host = host[0]
@@ -136,15 +159,15 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	path := r.URL.Path
 	switch {
 	case s.verifyGate != nil && (path == s.config.VerifyPath || strings.HasPrefix(path, s.config.VerifyPath+"/")):
-		g.verify(w, r, s)
+		g.traces.traced(w, r, "subrequest", trusted, func(w http.ResponseWriter, r *http.Request) { g.verify(w, r, s) })
 	case s.mint != nil && path == s.config.MintPath && !isHandshake(r):
-		s.mint.ServeHTTP(w, r)
+		g.traces.traced(w, r, "mint", trusted, s.mint.ServeHTTP)
 	case s.upstream != nil && isHandshake(r):
 		if g.draining.Load() {
 			refuse(w, http.StatusServiceUnavailable)
 			return
 		}
-		g.handshake(w, r, s)
+		g.traces.traced(w, r, "handshake", trusted, func(w http.ResponseWriter, r *http.Request) { g.handshake(w, r, s) })
 	default:
 		refuse(w, http.StatusNotFound)
 	}
@@ -153,8 +176,12 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // handshake takes a seat for a connection before anything is looked at, so that no
 // ticket is spent where there is no room.
 func (g *Gateway) handshake(w http.ResponseWriter, r *http.Request, s *state) {
+	began := time.Now()
 	seat, err := g.seats.take()
 	if err != nil {
+		g.traces.of(r.Context()).note(keyVerdict, wsticket.ErrOverloaded.Code())
+		g.metrics.handshakes.Count(wsticket.ErrOverloaded)
+		g.metrics.handshakes.observed.Observe(began, nil)
 		g.log.sampled(slog.LevelWarn, "refused", slog.String("code", wsticket.ErrOverloaded.Code()), slog.String("why", err.Error()))
 		s.gate.Refuse(w, r, wsticket.ErrOverloaded)
 		return
@@ -164,8 +191,11 @@ func (g *Gateway) handshake(w http.ResponseWriter, r *http.Request, s *state) {
 			seat.leave()
 		}
 	}()
-	ctx := context.WithValue(context.WithValue(r.Context(), stateKey{}, s), seatKey{}, seat)
-	s.proxied.ServeHTTP(w, r.WithContext(ctx))
+	h := &handshaken{state: s, seat: seat, began: began}
+	s.proxied.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), handshakeKey{}, h)))
+	if !h.accepted {
+		g.metrics.handshakes.observed.Observe(began, nil)
+	}
 }
 
 func isHandshake(r *http.Request) bool {
@@ -181,9 +211,6 @@ func isHandshake(r *http.Request) bool {
 func (g *Gateway) authorize(_ *http.Request, t *wsticket.Ticket) error {
 	return g.registry.Admit(t)
 }
-
-// onRefuse hears of every refusal of the library.
-func (g *Gateway) onRefuse(r *http.Request, refusal wsticket.Refusal) { g.log.refused(r, refusal) }
 
 // ready is from when on no fresh ticket is refused.
 func (g *Gateway) ready() time.Time {

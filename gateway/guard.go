@@ -9,8 +9,8 @@ import (
 
 // guard is single use, and what comes with the store that keeps it.
 type guard interface {
-	wsticket.ReplayGuard
-
+	// replay is what verifiers ask.
+	replay() wsticket.ReplayGuard
 	// ReadyAt is from when on no fresh ticket is refused.
 	ReadyAt() time.Time
 	// since is when what is remembered of ended sessions began; zero means now.

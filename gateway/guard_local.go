@@ -21,10 +21,7 @@ type localGuard struct {
 // newLocal loads what the process before has saved. report hears why what there was
 // could not be used; the gateway then begins anew.
 func newLocal(c *Config, report func(error)) (*localGuard, error) {
-	leeway := c.Leeway
-	if leeway == 0 {
-		leeway = wsticket.NoLeeway
-	}
+	leeway := c.leeway()
 	config := wsticket.ReplayConfig{PeakPerSecond: c.Peak, MaxTTL: c.MaxTTL, Leeway: leeway, Since: c.since}
 	g := &localGuard{path: c.State, began: c.since, endings: endings{keep: c.MaxTTL + 2*c.Leeway}}
 	var err error
@@ -62,6 +59,8 @@ func newLocal(c *Config, report func(error)) (*localGuard, error) {
 }
 
 func (g *localGuard) sessionsPath() string { return g.path + ".sessions" }
+
+func (g *localGuard) replay() wsticket.ReplayGuard { return g.ReplayCache }
 
 func (g *localGuard) since() time.Time { return g.began }
 func (g *localGuard) bus() live.Bus    { return nil }

@@ -8,15 +8,13 @@ import (
 	"github.com/wsticket/wsticket"
 	"github.com/wsticket/wsticket/etcdguard"
 	"github.com/wsticket/wsticket/live"
+	"github.com/wsticket/wsticket/prommetrics"
 	"github.com/wsticket/wsticket/redisguard"
 )
 
 // newGuard makes the single use that a configuration names. ctx bounds the connecting.
 func newGuard(ctx context.Context, c *Config, report func(error)) (guard, error) {
-	leeway := c.Leeway
-	if leeway == 0 {
-		leeway = wsticket.NoLeeway
-	}
+	leeway := c.leeway()
 	switch scheme, _, _ := strings.Cut(c.SingleUse, "://"); scheme {
 	case "redis", "rediss":
 		g, err := redisguard.New(ctx, redisguard.Config{URL: c.SingleUse, MaxTTL: c.MaxTTL, Leeway: leeway})
@@ -28,14 +26,14 @@ func newGuard(ctx context.Context, c *Config, report func(error)) (guard, error)
 			g.Close()
 			return nil, err
 		}
-		return &storeGuard{g, bus}, nil
+		return newStoreGuard(g, bus)
 	case "etcd", "etcds":
 		g, err := etcdguard.New(ctx, etcdguard.Config{URL: c.SingleUse, MaxTTL: c.MaxTTL, Leeway: leeway})
 		if err != nil {
 			return nil, err
 		}
 		// etcd tells nobody of ended sessions: this node knows those that end here.
-		return &storeGuard{g, nil}, nil
+		return newStoreGuard(g, nil)
 	}
 	return newLocal(c, report)
 }
@@ -43,8 +41,19 @@ func newGuard(ctx context.Context, c *Config, report func(error)) (guard, error)
 // A storeGuard remembers in a store that all nodes share.
 type storeGuard struct {
 	store
-	sessions *redisguard.Bus // nil where the store has none
+	counted  *prommetrics.Guard // the store, for who verifies
+	sessions *redisguard.Bus    // nil where the store has none
 }
+
+func newStoreGuard(s store, sessions *redisguard.Bus) (*storeGuard, error) {
+	counted, err := prommetrics.NewGuard(s)
+	if err != nil {
+		return nil, err
+	}
+	return &storeGuard{s, counted, sessions}, nil
+}
+
+func (g *storeGuard) replay() wsticket.ReplayGuard { return g.counted }
 
 type store interface {
 	wsticket.ReplayGuard

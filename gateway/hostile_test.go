@@ -2,14 +2,18 @@ package gateway
 
 import (
 	"bufio"
+	"bytes"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -29,11 +33,16 @@ func slow(t *testing.T) {
 // first: it looks when all else is cleaned up.
 func leavesNothing(t *testing.T) {
 	t.Helper()
-	goroutines, files := runtime.NumGoroutine(), descriptors(t)
+	goroutines, files := runtime.NumGoroutine(), openFiles(t)
+	temporary := t.TempDir()
+	t.Setenv("TMPDIR", temporary)
 	t.Cleanup(func() {
+		if left, err := os.ReadDir(temporary); err != nil || len(left) > 0 {
+			t.Errorf("temporary files are left: %v, %v", left, err)
+		}
 		http.DefaultTransport.(*http.Transport).CloseIdleConnections()
 		for deadline := time.Now().Add(20 * time.Second); ; {
-			g, f := runtime.NumGoroutine(), descriptors(t)
+			g, f := runtime.NumGoroutine(), openFiles(t)
 			if g <= goroutines+2 && f <= files+2 { // the runtime's own
 				return
 			}
@@ -47,7 +56,7 @@ func leavesNothing(t *testing.T) {
 	})
 }
 
-func descriptors(t *testing.T) int {
+func openFiles(t *testing.T) int {
 	t.Helper()
 	entries, err := os.ReadDir("/proc/self/fd")
 	if err != nil {
@@ -56,59 +65,83 @@ func descriptors(t *testing.T) int {
 	return len(entries)
 }
 
-// TestSlowHandshakes: many clients that send a byte now and then are sent away at the
-// deadline, and good ones connect beside them.
+// TestSlowHandshakes: 5,000 clients that send a byte a second are sent away at the
+// deadline, in bounded memory, and good ones connect beside them as if they were not
+// there.
 func TestSlowHandshakes(t *testing.T) {
 	slow(t)
 	leavesNothing(t)
-	w := newWorld(t, nil)
-	const clients = 2000
-	var before, during runtime.MemStats
-	runtime.GC()
-	runtime.ReadMemStats(&before)
-	var all sync.WaitGroup
-	closed := make(chan error, clients)
-	for range clients {
+	w := newWorld(t, func(c *Config) { c.Timeout = 5 * time.Second; c.MaxConnections = 100 })
+	const clients = 5000
+	before := heap()
+	head := "GET /ws?ticket=" + strings.Repeat("a", 4000)
+	conns := make([]net.Conn, clients)
+	opened := time.Now()
+	for i := range conns {
 		conn, err := net.Dial("tcp", w.addr)
 		if err != nil {
 			t.Fatal(err)
 		}
-		all.Go(func() {
-			defer conn.Close()
-			head := "GET /ws?ticket=" + strings.Repeat("a", 4000)
-			conn.SetDeadline(time.Now().Add(30 * time.Second))
-			go func() {
-				for i := range head {
-					if _, err := conn.Write([]byte{head[i]}); err != nil {
-						return
-					}
-					time.Sleep(100 * time.Millisecond) // a slow client is what this is
-				}
-			}()
-			_, err := io.Copy(io.Discard, conn)
-			closed <- err
-		})
+		defer conn.Close()
+		conns[i] = conn
 	}
-	for range 20 {
-		w.echoes(w.mustDial("/ws?ticket="+w.ticket(wsticket.Claims{}), nil))
-	}
-	runtime.GC()
-	runtime.ReadMemStats(&during)
-	each := (int64(during.HeapInuse+during.StackInuse) - int64(before.HeapInuse+before.StackInuse)) / clients
+	stop := make(chan struct{})
+	var writing sync.WaitGroup
+	writing.Go(func() {
+		for at := range head {
+			for _, conn := range conns {
+				conn.Write([]byte{head[at]}) // fails where it was sent away
+			}
+			select {
+			case <-time.After(time.Second): // slow is what they are
+			case <-stop:
+				return
+			}
+		}
+	})
+	time.Sleep(time.Second) // until all have sent something
+	during := heap()
+	each := (during - before) / clients
 	t.Logf("%d bytes for each pending handshake, its client included", each)
-	if each > 48<<10 {
+	if each > 32<<10 {
 		t.Errorf("%d bytes for each pending handshake", each)
 	}
-	all.Wait()
-	for range clients {
-		if err := <-closed; err != nil && strings.Contains(err.Error(), "timeout") {
-			t.Fatalf("a slow client was still connected after 30 s: %v", err)
+	var took []time.Duration
+	for range 50 {
+		began := time.Now()
+		conn := w.mustDial("/ws?ticket="+w.ticket(wsticket.Claims{}), nil)
+		w.echoes(conn)
+		took = append(took, time.Since(began))
+		conn.Close()
+	}
+	slices.Sort(took)
+	t.Logf("good clients beside them took %v, the slowest %v", took[len(took)/2], took[len(took)-1])
+	if took[len(took)/2] > 500*time.Millisecond {
+		t.Errorf("good clients took %v", took[len(took)/2])
+	}
+	for _, conn := range conns {
+		conn.SetReadDeadline(time.Now().Add(30 * time.Second))
+		if _, err := io.Copy(io.Discard, conn); isTimeout(err) {
+			t.Fatal("a slow client is still connected")
 		}
 	}
+	if took := time.Since(opened); took > 25*time.Second {
+		t.Errorf("it took %v until all were sent away", took)
+	}
+	close(stop)
+	writing.Wait()
 }
 
-// TestBackPressure: a client that does not read holds the backend back, in bounded
-// memory.
+// heap is the memory in use, behind a collection.
+func heap() int64 {
+	var stats runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&stats)
+	return int64(stats.HeapInuse + stats.StackInuse)
+}
+
+// TestBackPressure: a client that does not read, while the backend would send 1 GB, holds
+// the backend back, in bounded memory, and another client is not held back.
 func TestBackPressure(t *testing.T) {
 	slow(t)
 	leavesNothing(t)
@@ -132,17 +165,99 @@ func TestBackPressure(t *testing.T) {
 		}
 		sent <- total
 	}
+	before := heap()
 	conn := w.mustDial("/ws?ticket="+w.ticket(wsticket.Claims{}), nil)
 	total := <-sent
-	t.Logf("%d KiB were taken before the backend had to wait", total>>10)
+	grown := heap() - before
+	t.Logf("%d KiB were taken before the backend had to wait; the heap grew by %d KiB", total>>10, grown>>10)
 	if total > 64<<20 {
 		t.Errorf("%d bytes were taken from the backend for a client that does not read", total)
 	}
-	w.echoes(func() *dialed {
-		w.backend.upgrade = nil
-		return w.mustDial("/ws?ticket="+w.ticket(wsticket.Claims{}), nil)
-	}())
+	if grown > 8<<20 {
+		t.Errorf("the heap grew by %d bytes", grown)
+	}
+	w.backend.mu.Lock()
+	w.backend.upgrade = nil
+	w.backend.mu.Unlock()
+	w.echoes(w.mustDial("/ws?ticket="+w.ticket(wsticket.Claims{}), nil))
 	conn.Close()
+}
+
+// TestBadUpstreams: hundreds of handshakes at once with an upstream that never answers,
+// and with one that answers with 10 MB of headers, cost bounded memory and leave nothing
+// behind, and a good one beside them is not held back.
+func TestBadUpstreams(t *testing.T) {
+	slow(t)
+	for name, c := range map[string]struct {
+		bad     func(http.ResponseWriter, *http.Request)
+		timeout time.Duration
+		status  int
+	}{
+		"never answers": {func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, 3 * time.Second, 504},
+		"10 MB of headers": {func(rw http.ResponseWriter, r *http.Request) {
+			conn, _, err := http.NewResponseController(rw).Hijack()
+			if err != nil {
+				return
+			}
+			defer conn.Close()
+			io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\n")
+			line := "X-Long: " + strings.Repeat("x", 1<<10) + "\r\n"
+			for range 10 << 10 {
+				if _, err := io.WriteString(conn, line); err != nil {
+					return
+				}
+			}
+			io.WriteString(conn, "\r\n")
+		}, time.Minute, 502},
+		"10 MB in one line": {func(rw http.ResponseWriter, r *http.Request) {
+			conn, _, err := http.NewResponseController(rw).Hijack()
+			if err != nil {
+				return
+			}
+			defer conn.Close()
+			io.WriteString(conn, "HTTP/1.1 200 OK\r\nX: ")
+			for range 10 {
+				if _, err := conn.Write(bytes.Repeat([]byte("x"), 1<<20)); err != nil {
+					return
+				}
+			}
+		}, time.Minute, 502},
+	} {
+		t.Run(name, func(t *testing.T) {
+			leavesNothing(t)
+			w := newWorld(t, func(conf *Config) { conf.Timeout = c.timeout })
+			w.backend.upgrade = func(rw http.ResponseWriter, r *http.Request) {
+				if r.URL.Path == "/good" {
+					echo(rw, r)
+				} else {
+					c.bad(rw, r)
+				}
+			}
+			const clients = 200
+			before := heap()
+			var most atomic.Int64
+			var all sync.WaitGroup
+			for range clients {
+				ticket := w.ticket(wsticket.Claims{})
+				all.Go(func() {
+					_, err := w.dial("/bad?ticket="+ticket, nil)
+					w.wantStatus(err, c.status)
+				})
+			}
+			all.Go(func() {
+				for range 10 {
+					most.Store(max(most.Load(), heap()-before))
+					w.echoes(w.mustDial("/good?ticket="+w.ticket(wsticket.Claims{}), nil))
+				}
+			})
+			all.Wait()
+			each := most.Load() / clients
+			t.Logf("%d bytes for each, client and backend included", each)
+			if each > 256<<10 {
+				t.Errorf("%d bytes for each", each)
+			}
+		})
+	}
 }
 
 // TestUpstreamClosesAnywhere: an upstream that closes behind each byte of its answer.
@@ -216,4 +331,55 @@ func TestKilled(t *testing.T) {
 		w.wantStatus(err, 401)
 	}
 	w.echoes(w.mustDial("/ws?ticket="+w.ticket(wsticket.Claims{}), nil))
+}
+
+// TestEndOfClientThatDoesNotRead: the end of a session, and the drain, do not wait for
+// a client that has stopped to read while the backend sends.
+func TestEndOfClientThatDoesNotRead(t *testing.T) {
+	leavesNothing(t)
+	w := newWorld(t, func(c *Config) { c.Drain = 2 * time.Second })
+	full := make(chan struct{}, 2)
+	w.backend.upgrade = func(rw http.ResponseWriter, r *http.Request) {
+		conn, _, _, err := ws.UpgradeHTTP(r, rw)
+		if err != nil {
+			return
+		}
+		defer conn.Close()
+		block := make([]byte, 1<<20)
+		for {
+			conn.SetWriteDeadline(time.Now().Add(300 * time.Millisecond))
+			if _, err := conn.Write(block); err != nil {
+				break
+			}
+		}
+		full <- struct{}{}
+		io.Copy(io.Discard, conn) // ends when the gateway lets go
+		full <- struct{}{}
+	}
+	admin := httptest.NewServer(w.g.admin())
+	defer admin.Close()
+	first := w.mustDial("/ws?ticket="+w.ticket(wsticket.Claims{SessionID: "s3"}), nil)
+	defer first.Close()
+	<-full
+	began := time.Now()
+	response, err := http.Post(admin.URL+"/close", "", strings.NewReader(`{"sid":"s3"}`))
+	if err != nil || response.StatusCode != 200 {
+		t.Fatal(response, err)
+	}
+	<-full
+	if took := time.Since(began); took > 5*time.Second {
+		t.Errorf("it took %v to end the session", took)
+	}
+	second := w.mustDial("/ws?ticket="+w.ticket(wsticket.Claims{SessionID: "s4"}), nil)
+	defer second.Close()
+	<-full
+	began = time.Now()
+	w.stop()
+	if took := time.Since(began); took > 4*time.Second {
+		t.Errorf("it took %v to drain in 2 s", took)
+	}
+	<-full
+	if taken := w.g.seats.taken.Load(); taken != 0 {
+		t.Errorf("%d seats are taken", taken)
+	}
 }

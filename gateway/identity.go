@@ -50,7 +50,18 @@ func dropIdentity(h http.Header) {
 }
 
 func isIdentity(name string) bool {
-	folded := strings.Map(func(r rune) rune {
+	name = folded(name)
+	for _, ours := range identityHeaders {
+		if strings.EqualFold(name, ours) {
+			return true
+		}
+	}
+	return false
+}
+
+// folded is the one name for all the spellings that somebody takes for the same.
+func folded(name string) string {
+	return strings.Map(func(r rune) rune {
 		switch {
 		case 'A' <= r && r <= 'Z':
 			return r | 0x20
@@ -59,12 +70,6 @@ func isIdentity(name string) bool {
 		}
 		return '-'
 	}, name)
-	for _, ours := range identityHeaders {
-		if strings.EqualFold(folded, ours) {
-			return true
-		}
-	}
-	return false
 }
 
 // headerText makes a claim fit to be a header value: what is not printable ASCII is

@@ -53,7 +53,7 @@ func Load(args, environ []string, help io.Writer) (*Loaded, error) {
 	}
 	env := map[string]string{}
 	for _, pair := range environ {
-		if name, value, ok := strings.Cut(pair, "="); ok && strings.HasPrefix(name, "WSTICKET_") {
+		if name, value, ok := strings.Cut(pair, "="); ok && (strings.HasPrefix(name, "WSTICKET_") || strings.HasPrefix(name, "OTEL_")) {
 			env[name] = value
 		}
 	}
@@ -63,6 +63,7 @@ func Load(args, environ []string, help io.Writer) (*Loaded, error) {
 	if l.File != "" {
 		faults = append(faults, l.readFile()...)
 	}
+	faults = append(faults, l.takeOTEL(env)...)
 	for _, o := range options {
 		if value, ok := env[envName(o.name)]; ok {
 			faults = append(faults, l.take(o, []string{value}, Source("environment "+envName(o.name)))...)
@@ -79,6 +80,30 @@ func Load(args, environ []string, help io.Writer) (*Loaded, error) {
 
 func envName(name string) string {
 	return "WSTICKET_" + strings.ToUpper(strings.ReplaceAll(name, "-", "_"))
+}
+
+// takeOTEL reads where traces go from the variables of OpenTelemetry. The others of
+// them are read by its own packages.
+func (l *Loaded) takeOTEL(env map[string]string) []error {
+	name, to := "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", env["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"]
+	if to == "" {
+		if name, to = "OTEL_EXPORTER_OTLP_ENDPOINT", env["OTEL_EXPORTER_OTLP_ENDPOINT"]; to != "" {
+			to = strings.TrimSuffix(to, "/") + "/v1/traces"
+		}
+	}
+	if to == "" || env["OTEL_TRACES_EXPORTER"] == "none" {
+		return nil
+	}
+	l.OTLP, l.from["otlp"] = to, Source("environment "+name)
+	for _, name := range []string{"OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"} {
+		if protocol := env[name]; protocol != "" {
+			if protocol != "http/protobuf" {
+				return []error{fmt.Errorf("otlp (environment %s): %q is not spoken here; give http/protobuf, and the port of it, 4318", name, protocol)}
+			}
+			break
+		}
+	}
+	return nil
 }
 
 func (l *Loaded) take(o option, values []string, from Source) []error {

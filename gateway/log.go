@@ -6,8 +6,11 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
+	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -19,18 +22,28 @@ import (
 // with the number of lines left out. It never writes a ticket, a cookie or a query.
 type logger struct {
 	*slog.Logger
+	skipped atomic.Uint64 // lines, all in all
 	mu      sync.Mutex
-	samples map[string]*sample // by message: one flood does not hide another
+	samples map[sampleKey]*sample
 }
+
+// One flood does not hide another. There are as many keys as there are messages and
+// codes.
+type sampleKey struct{ message, code string }
 
 type sample struct {
 	limit   *rate.Limiter
 	skipped uint64
+	telling bool // a line with the number is due
+	level   slog.Level
 }
 
 const (
 	linesPerSecond = 10
 	linesAtOnce    = 50
+	// tellAfter is how long a number of lines left out may wait for a line to stand
+	// in.
+	tellAfter = 5 * time.Second
 )
 
 func newLogger(w io.Writer, format, levelName string) (*logger, error) {
@@ -38,12 +51,12 @@ func newLogger(w io.Writer, format, levelName string) (*logger, error) {
 	if err != nil {
 		return nil, err
 	}
-	options := &slog.HandlerOptions{Level: least}
+	options := &slog.HandlerOptions{Level: least, ReplaceAttr: wsticket.SlogReplace}
 	var handler slog.Handler = slog.NewJSONHandler(w, options)
 	if format == "text" {
 		handler = slog.NewTextHandler(w, options)
 	}
-	return &logger{Logger: slog.New(handler), samples: map[string]*sample{}}, nil
+	return &logger{Logger: slog.New(handler), samples: map[sampleKey]*sample{}}, nil
 }
 
 func level(name string) (slog.Level, error) {
@@ -62,14 +75,26 @@ func level(name string) (slog.Level, error) {
 
 // sampled writes a line, or counts it for the next that is written.
 func (l *logger) sampled(level slog.Level, message string, attrs ...slog.Attr) {
+	l.sampledBy(sampleKey{message, ""}, level, attrs...)
+}
+
+func (l *logger) sampledBy(key sampleKey, level slog.Level, attrs ...slog.Attr) {
+	if !l.Enabled(context.Background(), level) {
+		return
+	}
 	l.mu.Lock()
-	s := l.samples[message]
+	s := l.samples[key]
 	if s == nil {
-		s = &sample{limit: rate.NewLimiter(linesPerSecond, linesAtOnce)}
-		l.samples[message] = s
+		s = &sample{limit: rate.NewLimiter(linesPerSecond, linesAtOnce), level: level}
+		l.samples[key] = s
 	}
 	if !s.limit.Allow() {
 		s.skipped++
+		l.skipped.Add(1)
+		if !s.telling {
+			s.telling = true
+			time.AfterFunc(tellAfter, func() { l.tell(key, s) })
+		}
 		l.mu.Unlock()
 		return
 	}
@@ -79,17 +104,43 @@ func (l *logger) sampled(level slog.Level, message string, attrs ...slog.Attr) {
 	if skipped > 0 {
 		attrs = append(attrs, slog.Uint64("skipped", skipped))
 	}
-	l.LogAttrs(context.Background(), level, message, attrs...)
+	l.LogAttrs(context.Background(), level, key.message, attrs...)
+}
+
+// tell writes how many lines were left out, where no line has come to say so.
+func (l *logger) tell(key sampleKey, s *sample) {
+	l.mu.Lock()
+	skipped := s.skipped
+	s.skipped, s.telling = 0, false
+	l.mu.Unlock()
+	if skipped == 0 {
+		return
+	}
+	attrs := []slog.Attr{slog.String("of", key.message), slog.Uint64("skipped", skipped)}
+	if key.code != "" {
+		attrs = append(attrs, slog.String("code", key.code))
+	}
+	l.LogAttrs(context.Background(), s.level, "lines left out", attrs...)
+}
+
+// tellAll does so for all, at the end.
+func (l *logger) tellAll() {
+	l.mu.Lock()
+	samples := maps.Clone(l.samples)
+	l.mu.Unlock()
+	for key, s := range samples {
+		l.tell(key, s)
+	}
 }
 
 // refused is the line of one refusal of the library. The path is the client's; its
 // query, where the ticket may stand, is not written.
 func (l *logger) refused(r *http.Request, refusal wsticket.Refusal) {
-	l.sampled(slog.LevelWarn, "refused", slog.String("path", cut(r.URL.Path)), slog.Any("refusal", refusal))
+	l.sampledBy(sampleKey{"refused", refusal.Code.Code()}, slog.LevelWarn, slog.String("path", cut(r.URL.Path)), slog.Any("refusal", refusal))
 }
 
 func (l *logger) mintRefused(_ *http.Request, refusal wsticket.MintRefusal) {
-	l.sampled(slog.LevelInfo, "no ticket", slog.Any("refusal", refusal))
+	l.sampledBy(sampleKey{"no ticket", strconv.Itoa(refusal.Status)}, slog.LevelInfo, slog.Any("refusal", refusal))
 }
 
 func (l *logger) upstream(r *http.Request, err error) {
@@ -104,8 +155,14 @@ func (l *logger) badSubrequest(r *http.Request, err error) {
 	l.sampled(slog.LevelWarn, "subrequest refused", slog.String("why", err.Error()), slog.String("remote", r.RemoteAddr))
 }
 
-// cut bounds what a stranger can write into a line.
+func (l *logger) traces(err error) {
+	l.sampled(slog.LevelWarn, "traces not sent", slog.String("why", cut(err.Error())))
+}
+
+// cut bounds what a stranger can write into a line. What looks like a ticket is taken
+// out before: a piece of one does not look like it any more.
 func cut(text string) string {
+	text = wsticket.SlogReplace(nil, slog.String("", text)).Value.String()
 	if len(text) > 128 {
 		return text[:128] + "…"
 	}

@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/wsticket/wsticket"
 )
@@ -23,6 +24,7 @@ type asker struct {
 	client  *http.Client
 	timeout time.Duration
 	proxies proxies
+	traces  *traces
 }
 
 // maxClaims bounds the answer: no more fits into a ticket.
@@ -34,16 +36,17 @@ func newAsker(target *url.URL, timeout time.Duration, trusted proxies) *asker {
 	transport.Proxy = nil // a variable of the environment must not see the users' cookies
 	transport.MaxIdleConnsPerHost = 64
 	transport.MaxResponseHeaderBytes = 64 << 10
+	transport.DisableCompression = true // a few bytes, of which a bomb makes many
 	return &asker{target.String(), &http.Client{
 		Transport: transport,
 		// To be sent somewhere else means: log in. Cookies must not go along.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}, timeout, trusted}
+	}, timeout, trusted, nil}
 }
 
 func parseAskURL(text string) (*url.URL, error) {
 	u, err := url.Parse(text)
-	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.User != nil || u.Fragment != "" {
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.User != nil || u.Fragment != "" || u.Port() != "" && !isPort(u.Port()) {
 		return nil, errors.New("it is no address to ask; give http://HOST/PATH or https://HOST/PATH, without a user")
 	}
 	return u, nil
@@ -80,8 +83,11 @@ func (a *asker) claims(r *http.Request) (*wsticket.Claims, error) {
 	for _, name := range []string{"X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host"} {
 		ask.Header[name] = from[name]
 	}
+	_, s := a.traces.ask(ctx, "mint-auth", ask.Header)
+	defer s.end()
 	answer, err := a.client.Do(ask)
 	if err != nil {
+		s.failed()
 		var unwrap *url.Error
 		if errors.As(err, &unwrap) {
 			err = unwrap.Err // without the URL
@@ -89,6 +95,7 @@ func (a *asker) claims(r *http.Request) (*wsticket.Claims, error) {
 		return nil, fmt.Errorf("asking mint-auth: %w", err)
 	}
 	defer answer.Body.Close()
+	s.status(answer.StatusCode)
 	switch answer.StatusCode {
 	case http.StatusOK:
 	case http.StatusUnauthorized:
@@ -100,6 +107,9 @@ func (a *asker) claims(r *http.Request) (*wsticket.Claims, error) {
 	}
 	if kind, _, err := mime.ParseMediaType(answer.Header.Get("Content-Type")); err != nil || kind != "application/json" {
 		return nil, fmt.Errorf("%w is not application/json", errAnswer)
+	}
+	if coding := answer.Header.Get("Content-Encoding"); coding != "" && coding != "identity" {
+		return nil, fmt.Errorf("%w is compressed (%.32q), which was not asked for", errAnswer, coding)
 	}
 	body, err := io.ReadAll(io.LimitReader(answer.Body, maxClaims+1))
 	if err != nil {
@@ -115,6 +125,10 @@ func (a *asker) claims(r *http.Request) (*wsticket.Claims, error) {
 // that the ticket format gives it. What the format leaves to the application goes into
 // the ticket as it is.
 func readClaims(body []byte) (*wsticket.Claims, error) {
+	// Package json would put one letter for all that is none, and so make two users one.
+	if !utf8.Valid(body) {
+		return nil, fmt.Errorf("%w is not UTF-8", errAnswer)
+	}
 	d := json.NewDecoder(bytes.NewReader(body))
 	d.UseNumber()
 	if token, err := d.Token(); err != nil || token != json.Delim('{') {
@@ -159,6 +173,9 @@ func setClaim(c *wsticket.Claims, name string, value json.RawMessage) error {
 		if value[0] != '"' || json.Unmarshal(value, text) != nil {
 			return fmt.Errorf("%w: %s is not a string", errAnswer, name)
 		}
+		if strings.ContainsRune(*text, utf8.RuneError) {
+			return fmt.Errorf("%w: %s has half of a character in it, or U+FFFD, which stands for one", errAnswer, name)
+		}
 		if *text == "" {
 			return fmt.Errorf("%w: %s is empty; leave it out", errAnswer, name)
 		}
@@ -181,6 +198,12 @@ func setClaim(c *wsticket.Claims, name string, value json.RawMessage) error {
 	case "jti", "iat", "exp", "nbf":
 		return fmt.Errorf("%w has %s, which the gateway sets; leave it out", errAnswer, name)
 	default:
+		// Backends whose JSON package folds case would take it for the other.
+		for _, ours := range []string{"sub", "sid", "scope", "iss", "origin", "path", "ip", "aud", "session_exp", "jti", "iat", "exp", "nbf"} {
+			if strings.EqualFold(name, ours) {
+				return fmt.Errorf("%w has %.32q, which could be taken for %s; write it so, or leave it out", errAnswer, name, ours)
+			}
+		}
 		c.Extra = append(c.Extra, wsticket.Member{Name: name, JSON: value})
 	}
 	return nil

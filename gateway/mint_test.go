@@ -1,8 +1,12 @@
 package gateway
 
 import (
+	"bytes"
+	"compress/gzip"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -46,6 +50,11 @@ func TestReadClaims(t *testing.T) {
 		`{"sub":"ada","aud":[]}`:                    "aud",
 		`{"sub":"ada","aud":7}`:                     "aud",
 		`{"sub":"ada","exp":1795219210}`:            "sets",
+		`{"sub":"ada","Sub":"eve"}`:                 "could be taken for sub",
+		`{"sub":"ada","SESSION_EXP":1}`:             "could be taken for session_exp",
+		`{"sub":"a\ud800"}`:                         "half of a character",
+		`{"sub":"ad\ufffd"}`:                        "half of a character",
+		"{\"sub\":\"a\xff\"}":                       "not UTF-8",
 		`{"sub":"ada","jti":"x"}`:                   "sets",
 	} {
 		if _, err := readClaims([]byte(body)); err == nil || !strings.Contains(err.Error(), says) || strings.Contains(err.Error(), "ada") {
@@ -108,6 +117,20 @@ func TestAsk(t *testing.T) {
 		"500":       {say(500, "application/json", `{"sub":"secret text"}`), errAnswer, "status 500"},
 		"404":       {say(404, "application/json", `{"sub":"secret text"}`), errAnswer, "status 404"},
 		"long":      {say(200, "application/json", `{"sub":"`+strings.Repeat("a", maxClaims)+`"}`), errAnswer, "longer"},
+		"gzip": {func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Type", "application/json")
+			w.Header().Set("Content-Encoding", "gzip")
+			z := gzip.NewWriter(w)
+			z.Write(append([]byte(`{"sub":"ada","x":"`), bytes.Repeat([]byte(" "), 1<<24)...))
+			z.Close()
+		}, errAnswer, "compressed"},
+		"asked for gzip": {func(w http.ResponseWriter, r *http.Request) {
+			w.WriteHeader(200 + len(r.Header["Accept-Encoding"])) // 201 where it was
+		}, errAnswer, "application/json"},
+		"long head": {func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("X-Long", strings.Repeat("x", 1<<20))
+			say(200, "application/json", `{"sub":"ada"}`)(w, r)
+		}, nil, "exceeded"},
 		"redirect": {func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, "/login", http.StatusFound)
 		}, errAnswer, "status 302"},
@@ -125,5 +148,74 @@ func TestAsk(t *testing.T) {
 			strings.Contains(err.Error(), "secret text") || strings.Contains(err.Error(), "ada") {
 			t.Errorf("%s: %v, %v", name, claims, err)
 		}
+	}
+}
+
+// TestMintRates: a subject, and an address whoever it is, are told to wait, with some
+// chance in it; an address that asks too often does not reach the backend.
+func TestMintRates(t *testing.T) {
+	w := newWorld(t, func(c *Config) { c.MintRate = 1; c.TrustedProxies = []string{"127.0.0.1"} })
+	var asked atomic.Int64
+	w.backend.mu.Lock()
+	w.backend.me = func(w http.ResponseWriter, r *http.Request) {
+		asked.Add(1)
+		if r.Header.Get("Cookie") == "" {
+			w.WriteHeader(401)
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		fmt.Fprintf(w, `{"sub":%q}`, r.Header.Get("Cookie"))
+	}
+	w.backend.mu.Unlock()
+	mint := func(from, cookie string) (status int, after string) {
+		r, err := http.NewRequest("POST", "http://"+w.addr+"/ticket", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("X-Forwarded-For", from)
+		if cookie != "" {
+			r.Header.Set("Cookie", cookie)
+		}
+		response, err := http.DefaultTransport.RoundTrip(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		io.Copy(io.Discard, response.Body)
+		response.Body.Close()
+		return response.StatusCode, response.Header.Get("Retry-After")
+	}
+	waits := map[string]bool{}
+	limited := 0
+	for i := range 30 { // from many addresses
+		status, after := mint(fmt.Sprintf("192.0.2.%d", i), "ada")
+		switch {
+		case status == 429 && after != "" && after != "0":
+			waits[after] = true
+			limited++
+		case status != 200:
+			t.Errorf("status %d", status)
+		}
+	}
+	if limited != 25 {
+		t.Errorf("a subject was told to wait %d times of 30, want 25", limited)
+	}
+	if len(waits) < 3 {
+		t.Errorf("all are told to wait for the same times: %v", waits)
+	}
+	if status, _ := mint("192.0.2.1", "bob"); status != 200 {
+		t.Errorf("another subject: %d", status)
+	}
+	before := asked.Load()
+	refused := 0
+	for range 30 { // nobody, from one address
+		if status, _ := mint("198.51.100.1", ""); status == 429 {
+			refused++
+		}
+	}
+	if n := asked.Load() - before; n > 6 || refused != int(30-n) {
+		t.Errorf("the backend was asked %d times by one address, and %d were refused", n, refused)
+	}
+	if status, _ := mint("198.51.100.2", "cy"); status != 200 {
+		t.Errorf("another address: %d", status)
 	}
 }

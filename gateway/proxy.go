@@ -18,8 +18,11 @@ import (
 // attempt anyway.
 func (g *Gateway) proxy(w http.ResponseWriter, r *http.Request) {
 	ticket, _ := wsticket.TicketFrom(r.Context())
-	s := r.Context().Value(stateKey{}).(*state)
-	seat := r.Context().Value(seatKey{}).(seat)
+	h := r.Context().Value(handshakeKey{}).(*handshaken)
+	h.accepted = true
+	g.metrics.handshakes.accepted(h.began, ticket)
+	g.traces.of(r.Context()).note(keyVerdict, "accepted")
+	s, seat := h.state, h.seat
 	t := &tunnel{}
 	// Its session may have ended since the ticket was spent, or ends from here on.
 	conn, err := g.registry.Add(ticket, t.endWith)
@@ -28,24 +31,55 @@ func (g *Gateway) proxy(w http.ResponseWriter, r *http.Request) {
 		s.gate.Refuse(w, r, err)
 		return
 	}
-	t.done = func() { conn.Remove(); seat.leave() }
-	if g.connect(w, r, s, t, ticket) {
-		seat.keep()
-	} else {
+	g.tunnels.add(t)
+	kept := false
+	defer func() { // also where an answer is broken off, which panics
+		if !kept {
+			g.tunnels.remove(t)
+			conn.Remove()
+			t.span.end()
+		}
+	}()
+	t.done = func() {
+		g.tunnels.remove(t)
 		conn.Remove()
+		seat.leave()
+		t.span.end()
 	}
+	if kept = g.connect(w, r, s, t, ticket); kept {
+		seat.keep()
+	}
+}
+
+// handshakeHeader is what of a client's header goes to the upstream: all but what is for
+// the connection to the gateway only. A Connection that lists more than upgrade would have
+// whatever stands in front of the backend take out what is listed there, our own headers
+// too.
+func handshakeHeader(r *http.Request) http.Header {
+	header := r.Header.Clone()
+	withoutHops(header)
+	header.Set("Connection", "Upgrade")
+	header.Set("Upgrade", "websocket")
+	return header
 }
 
 // connect has the upstream answer, and joins both sides if it upgrades.
 func (g *Gateway) connect(w http.ResponseWriter, r *http.Request, s *state, t *tunnel, ticket *wsticket.Ticket) bool {
 	ctx, cancel := context.WithTimeout(r.Context(), s.config.Timeout)
 	defer cancel()
-	header := r.Header.Clone()
+	header := handshakeHeader(r)
 	setIdentity(header, ticket)
 	s.proxies.forward(r, header)
+	asking, asked := g.traces.ask(ctx, "upstream", header)
 	began := time.Now()
-	a, err := s.upstream.ask(ctx, r, header)
-	g.metrics.upstream(time.Since(began), err)
+	a, err := s.upstream.ask(asking, r, header)
+	if err != nil {
+		asked.failed()
+	} else {
+		asked.status(a.response.StatusCode)
+	}
+	asked.end()
+	g.metrics.upstream(time.Since(began), a, err)
 	if err != nil {
 		g.log.upstream(r, err)
 		if ctx.Err() != nil || isTimeout(err) {
@@ -59,6 +93,8 @@ func (g *Gateway) connect(w http.ResponseWriter, r *http.Request, s *state, t *t
 		g.relay(w, a)
 		return false
 	}
+	g.traces.of(r.Context()).status(http.StatusSwitchingProtocols)
+	t.span = g.traces.connection(r.Context())
 	client, buffered, err := http.NewResponseController(w).Hijack()
 	if err != nil { // the gate has looked for a hijacker, so the client is gone
 		a.conn.Close()
@@ -113,7 +149,7 @@ func (g *Gateway) relay(w http.ResponseWriter, a *answered) {
 	// must not be read out of a body.
 	header.Set("Connection", "close")
 	w.WriteHeader(a.response.StatusCode)
-	if _, err := io.Copy(w, a.response.Body); err != nil {
+	if _, err := io.Copy(w, a.response.Body); err != nil || a.limited.N <= 0 {
 		panic(http.ErrAbortHandler)
 	}
 }

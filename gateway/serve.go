@@ -30,14 +30,10 @@ func New(ctx context.Context, config Config, logs io.Writer) (*Gateway, error) {
 	if g.log, err = newLogger(logs, config.LogFormat, config.LogLevel); err != nil {
 		return nil, err
 	}
-	g.metrics = newMetrics(g)
 	if g.guard, err = newGuard(ctx, &config, func(err error) { g.log.Warn("state", "why", err.Error()) }); err != nil {
 		return nil, fmt.Errorf("single-use: %w", err)
 	}
-	leeway := config.Leeway
-	if leeway == 0 {
-		leeway = wsticket.NoLeeway
-	}
+	leeway := config.leeway()
 	g.registry, err = live.New(live.Config{MaxTTL: config.MaxTTL, Leeway: leeway, MaxPerSubject: config.MaxPerSubject,
 		Since: g.guard.since(), Bus: g.guard.bus(), Report: func(err error) { g.log.Error("sessions", "why", err.Error()) }})
 	if err != nil {
@@ -50,6 +46,14 @@ func New(ctx context.Context, config Config, logs io.Writer) (*Gateway, error) {
 			return nil, err
 		}
 	}
+	if g.metrics, err = newMetrics(g, out.keys); err != nil {
+		g.guard.Close()
+		return nil, err
+	}
+	if g.traces, err = newTraces(ctx, out.otlp, g.log.traces); err != nil {
+		g.guard.Close()
+		return nil, fmt.Errorf("otlp: %w", err)
+	}
 	s, err := g.newState(config, out)
 	if err != nil {
 		g.guard.Close()
@@ -61,13 +65,13 @@ func New(ctx context.Context, config Config, logs io.Writer) (*Gateway, error) {
 
 // newState makes what a reload replaces.
 func (g *Gateway) newState(config Config, out *compiled) (*state, error) {
-	p, err := config.library(out, g.guard, g)
+	p, err := config.library(out, g.guard.replay(), g)
 	if err != nil {
 		return nil, err
 	}
 	s := &state{config: config, compiled: out, gate: p.gate, verifyGate: p.verifyGate}
 	if p.mint != nil {
-		s.mint = p.mint
+		s.mint = g.metrics.countMinted(p.mint)
 	}
 	s.proxied = s.gate.Wrap(http.HandlerFunc(g.proxy))
 	return s, nil
@@ -83,6 +87,8 @@ func (g *Gateway) install(s *state) {
 // the memory of used tickets saved. ready is told the address once connections are
 // taken and tickets let in.
 func (g *Gateway) Serve(ctx context.Context, ready func(addr string)) error {
+	defer g.log.tellAll()
+	defer g.traces.close()
 	defer g.guard.Close()
 	config := g.state.Load().config
 	listener, err := listen(config.Listen)
@@ -127,6 +133,9 @@ func (g *Gateway) Serve(ctx context.Context, ready func(addr string)) error {
 	failed := make(chan error, 1)
 	running.Go(func() { failed <- server.Serve(listener) })
 	ready(listener.Addr().String())
+	if has, wants := descriptors(), 2*uint64(config.MaxConnections)+100; has > 0 && has < wants {
+		g.log.Warn("max-connections wants more descriptors than the process may have; handshakes will fail before it is reached", "has", has, "wants", wants)
+	}
 	select {
 	case err := <-failed:
 		return fmt.Errorf("listen: %w", err)
@@ -176,9 +185,13 @@ func (g *Gateway) drain(server *http.Server) error {
 		}
 	}
 	if left := g.seats.taken.Load(); left > 0 {
-		g.log.Warn("connections are left at the end of the drain time", "connections", left)
+		g.log.Warn("connections were cut at the end of the drain time", "connections", left)
 	}
 	server.Close()
+	g.tunnels.cut()
+	for deadline := time.Now().Add(closing); g.seats.taken.Load() > 0 && time.Now().Before(deadline); {
+		time.Sleep(time.Millisecond) // their goroutines end
+	}
 	if err := g.guard.save(); err != nil {
 		return fmt.Errorf("state: %w", err)
 	}
@@ -189,18 +202,18 @@ func (g *Gateway) drain(server *http.Server) error {
 // ends.
 func (g *Gateway) watch(ctx context.Context) {
 	for ctx.Err() == nil {
-		g.watchOne(ctx, g.state.Load().keys)
+		g.watchOne(ctx, g.state.Load())
 	}
 }
 
-// watchOne does so until a reload has put another keyring in force.
-func (g *Gateway) watchOne(ctx context.Context, keys *wsticket.Keyring) {
+// watchOne does so until a reload has named another file for the keyring.
+func (g *Gateway) watchOne(ctx context.Context, began *state) {
 	var running sync.WaitGroup
 	defer running.Wait()
 	child, end := context.WithCancel(ctx)
 	defer end()
-	path := g.state.Load().config.Keys
-	running.Go(func() { keys.Watch(child, path, lookEvery, g.keyringFault) })
+	path := began.config.Keys
+	running.Go(func() { began.keys.Watch(child, path, lookEvery, g.keyringFault) })
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
 	for {
@@ -210,7 +223,7 @@ func (g *Gateway) watchOne(ctx context.Context, keys *wsticket.Keyring) {
 		case <-tick.C:
 		}
 		s := g.state.Load()
-		if s.keys != keys {
+		if s.config.Keys != path {
 			return
 		}
 		if s.cert != nil && s.cert.changed() {
@@ -288,17 +301,18 @@ func (g *Gateway) reload(config Config) error {
 		// comes back with another secret.
 		out.keys = old.keys
 	}
+	// The keyring stays the same one, so that it goes on to know which keys it had.
+	// What compile has read from the file has shown that the rest fits to it.
+	out.keys = old.keys
 	s, err := g.newState(config, out)
 	if err != nil {
 		return err
 	}
-	if config.Keys == old.config.Keys {
-		var returned *wsticket.ReturnedKeysError
-		if err := old.keys.Reload(config.Keys); errors.As(err, &returned) {
-			g.keyringFault(err) // they are in force
-		} else if err != nil {
-			return fmt.Errorf("keys: %w", err)
-		}
+	var returned *wsticket.ReturnedKeysError
+	if err := out.keys.Reload(config.Keys); errors.As(err, &returned) {
+		g.keyringFault(err) // they are in force
+	} else if err != nil {
+		return fmt.Errorf("keys: %w", err)
 	}
 	g.install(s)
 	return nil

@@ -42,7 +42,7 @@ func TestRedis(t *testing.T) {
 		}
 		time.Sleep(10 * time.Millisecond) // another process
 	}
-	shared := func(c *Config) { c.SingleUse = "redis://127.0.0.1:" + port }
+	shared := func(c *Config) { c.SingleUse, c.Leeway = "redis://127.0.0.1:"+port, time.Second }
 	first := newWorld(t, shared)
 	second := newWorld(t, func(c *Config) { shared(c); c.Keys = first.g.state.Load().config.Keys })
 	for range 10 {

@@ -3,7 +3,9 @@ package gateway
 import (
 	"errors"
 	"io"
+	"maps"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -16,11 +18,13 @@ import (
 type tunnel struct {
 	client, upstream net.Conn
 	done             func() // called once, when both connections are closed
+	span             *span  // of the connection
 
-	joined bool
-	over   live.Cause // it was ended, perhaps before it was joined
+	joining sync.Mutex // never held while anything is waited for
+	joined  bool
+	over    live.Cause // it was ended before it was joined
 
-	mu     sync.Mutex // held while bytes are written to the client
+	mu     sync.Mutex // held while bytes are written to the client, which may hang
 	frames boundary
 	ending bool // a close frame of ours was written: nothing may follow it
 }
@@ -38,10 +42,10 @@ const (
 // join makes a tunnel of two connections that have shaken hands. It says no where the
 // connection was ended meanwhile; then both belong to the caller.
 func (t *tunnel) join(client, upstream net.Conn, earlyClient, earlyUpstream []byte) bool {
-	t.mu.Lock()
+	t.joining.Lock()
 	t.client, t.upstream, t.joined = client, upstream, true
 	over := t.over
-	t.mu.Unlock()
+	t.joining.Unlock()
 	if over != 0 {
 		client.SetWriteDeadline(time.Now().Add(closing))
 		client.Write(closeFrame(over.CloseCode(), over.Reason()))
@@ -51,15 +55,53 @@ func (t *tunnel) join(client, upstream net.Conn, earlyClient, earlyUpstream []by
 	return true
 }
 
+// tunnels are those that there are.
+type tunnels struct {
+	mu  sync.Mutex
+	all map[*tunnel]struct{}
+}
+
+func (s *tunnels) add(t *tunnel) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.all == nil {
+		s.all = map[*tunnel]struct{}{}
+	}
+	s.all[t] = struct{}{}
+}
+
+func (s *tunnels) remove(t *tunnel) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.all, t)
+}
+
+// cut closes what is left, without a word.
+func (s *tunnels) cut() {
+	s.mu.Lock()
+	left := slices.Collect(maps.Keys(s.all))
+	s.mu.Unlock()
+	for _, t := range left {
+		t.joining.Lock()
+		joined := t.joined
+		t.joining.Unlock()
+		if joined {
+			t.client.Close()
+			t.upstream.Close()
+		}
+	}
+}
+
 // endWith is what the registry calls when the connection is to end.
 func (t *tunnel) endWith(cause live.Cause) {
-	t.mu.Lock()
+	t.joining.Lock()
 	joined := t.joined
 	if !joined {
 		t.over = cause
 	}
-	t.mu.Unlock()
+	t.joining.Unlock()
 	if joined {
+		t.span.note(keyCause, cause.String())
 		t.end(cause.CloseCode(), cause.Reason())
 	}
 }

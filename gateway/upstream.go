@@ -50,6 +50,9 @@ func parseUpstream(text string) (*upstream, error) {
 			return nil, errors.New("the host is missing; " + want)
 		}
 		port := u.Port()
+		if port != "" && !isPort(port) {
+			return nil, errors.New("its port is above 65535; " + want)
+		}
 		if port == "" {
 			port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
 		}
@@ -119,14 +122,16 @@ func (u *upstream) ask(ctx context.Context, r *http.Request, header http.Header)
 	defer stop()
 
 	var head strings.Builder
-	target := r.URL.EscapedPath()
-	if target == "" || target[0] != '/' {
-		target = "/" + target
+	// As it came, since that is what the ticket was checked for; without the host, where
+	// it came with one.
+	target := r.RequestURI
+	if !strings.HasPrefix(target, "/") {
+		target = "/" + strings.TrimPrefix(r.URL.EscapedPath(), "/")
+		if r.URL.RawQuery != "" {
+			target += "?" + r.URL.RawQuery
+		}
 	}
 	head.WriteString("GET " + u.prefix + target)
-	if r.URL.RawQuery != "" {
-		head.WriteString("?" + r.URL.RawQuery)
-	}
 	head.WriteString(" HTTP/1.1\r\nHost: " + r.Host + "\r\n")
 	header.Write(&head)
 	head.WriteString("\r\n")
@@ -144,6 +149,9 @@ func (u *upstream) ask(ctx context.Context, r *http.Request, header http.Header)
 				return nil, fmt.Errorf("the head of its answer is longer than %d bytes", maxUpstreamHead)
 			}
 			return nil, fmt.Errorf("reading its answer: %w", err)
+		}
+		if response.StatusCode < 100 {
+			return nil, fmt.Errorf("its status %03d is none", response.StatusCode)
 		}
 		if response.StatusCode/100 != 1 || response.StatusCode == http.StatusSwitchingProtocols {
 			break
@@ -165,6 +173,9 @@ func (u *upstream) ask(ctx context.Context, r *http.Request, header http.Header)
 // checkSwitching compares a 101 with what was asked (RFC 6455 section 4.1).
 func checkSwitching(asked http.Header, response *http.Response) error {
 	h := response.Header
+	if response.ProtoMajor != 1 || response.ProtoMinor < 1 {
+		return errors.New("it is not of HTTP/1.1")
+	}
 	if !oneToken(h["Upgrade"], "websocket") {
 		return errors.New("its Upgrade is not websocket")
 	}

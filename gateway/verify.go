@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 )
 
 // verify answers the subrequest of a proxy: may this handshake go on, and whose is it?
@@ -12,6 +13,7 @@ import (
 // whatever the subrequest carries, and nothing of it may be cached: a cached 200 would
 // let a used ticket in.
 func (g *Gateway) verify(w http.ResponseWriter, r *http.Request, s *state) {
+	began := time.Now()
 	header := w.Header()
 	header.Set("Cache-Control", "no-store")
 	for _, name := range identityHeaders {
@@ -19,6 +21,7 @@ func (g *Gateway) verify(w http.ResponseWriter, r *http.Request, s *state) {
 	}
 	target, err := s.originalTarget(r)
 	if err != nil {
+		g.metrics.badSubrequests.Inc()
 		g.log.badSubrequest(r, err)
 		refuse(w, http.StatusBadRequest)
 		return
@@ -34,9 +37,12 @@ func (g *Gateway) verify(w http.ResponseWriter, r *http.Request, s *state) {
 	}
 	ticket, err := s.verifyGate.Redeem(original)
 	if err != nil {
+		g.metrics.subrequests.observed.Observe(began, nil)
 		s.verifyGate.Refuse(w, r, err)
 		return
 	}
+	g.metrics.subrequests.accepted(began, ticket)
+	g.traces.of(r.Context()).note(keyVerdict, "accepted")
 	setIdentity(header, ticket)
 	w.WriteHeader(http.StatusOK)
 }

@@ -18,6 +18,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime/pprof"
 	"strings"
 	"sync"
 	"syscall"
@@ -29,10 +30,20 @@ const variable = "WSTICKET_GATEWAY_PROGRAM"
 
 // The test binary is the program too.
 func TestMain(m *testing.M) {
-	if os.Getenv(variable) != "" {
-		os.Unsetenv(variable)
-		main()
+	switch as := os.Getenv(variable); {
+	case as == "echo":
+		echoServer()
 		return
+	case as != "":
+		os.Unsetenv(variable)
+		if path := os.Getenv("WSTICKET_CPUPROFILE"); path != "" { // to find out why a budget is missed
+			if f, err := os.Create(path); err == nil {
+				pprof.StartCPUProfile(f)
+			}
+		}
+		code := run(os.Args[1:], os.Environ(), os.Stdout, os.Stderr)
+		pprof.StopCPUProfile()
+		os.Exit(code)
 	}
 	os.Exit(m.Run())
 }
@@ -47,10 +58,12 @@ type process struct {
 	done chan struct{}
 }
 
-func start(t *testing.T, args ...string) *process {
+func start(t *testing.T, args ...string) *process { return startAs(t, "1", args...) }
+
+func startAs(t *testing.T, as string, args ...string) *process {
 	t.Helper()
 	p := &process{T: t, Cmd: exec.Command(os.Args[0], args...), done: make(chan struct{})}
-	p.Env = append(os.Environ(), variable+"=1")
+	p.Env = append(os.Environ(), variable+"="+as)
 	stderr, err := p.StderrPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -58,7 +71,17 @@ func start(t *testing.T, args ...string) *process {
 	if err := p.Start(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { p.Process.Kill(); <-p.done })
+	t.Cleanup(func() {
+		if os.Getenv("WSTICKET_CPUPROFILE") != "" {
+			p.Process.Signal(syscall.SIGTERM)
+			time.Sleep(time.Second) // it writes the profile
+		}
+		p.Process.Kill()
+		<-p.done
+		if t.Failed() {
+			t.Logf("the end of its log:\n%s", p.log.String()[max(0, p.log.Len()-4000):])
+		}
+	})
 	lines := bufio.NewScanner(stderr)
 	first := lines.Scan()
 	line := lines.Text()

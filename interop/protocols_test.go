@@ -48,20 +48,12 @@ func TestProtocols(t *testing.T) {
 	if out, err := install.CombinedOutput(); err != nil {
 		missing(t, fmt.Sprintf("npm ci, which needs the npm registry: %v\n%s", err, out))
 	}
-	bin := t.TempDir()
-	gateway, cli := filepath.Join(bin, "wsticket-gateway"), filepath.Join(bin, "wsticket")
-	for path, module := range map[string]string{gateway: "../gateway", cli: ".."} {
-		build := exec.Command("go", "build", "-o", path, "./cmd/"+filepath.Base(path))
-		build.Dir = module
-		if out, err := build.CombinedOutput(); err != nil {
-			t.Fatalf("%v\n%s", err, out)
-		}
-	}
+	gateway, cli := gatewayProgram(t), command(t)
 	keyring, err := exec.Command(cli, "keys", "generate").Output()
 	if err != nil {
 		t.Fatal(err)
 	}
-	keys := filepath.Join(bin, "keyring.json")
+	keys := filepath.Join(t.TempDir(), "keyring.json")
 	if err := os.WriteFile(keys, keyring, 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -272,7 +272,7 @@ func (s *hooksSession) onBeforeUpgrade() (ws.HandshakeHeader, error) {
 	if s.origins > 0 {
 		s.asked.Origin = s.of(s.origin)
 	}
-	if err := s.policy.admit(&f, s.asked.Origin, s.of(s.host)); err != nil { // steps 4 to 8
+	if _, err := s.policy.admit(&f, s.asked.Origin, s.of(s.host)); err != nil { // steps 4 to 8
 		return nil, s.refuse(err)
 	}
 	if err := s.spend(); err != nil {

@@ -433,6 +433,7 @@ func TestGateCloseRefusalsDeadline(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
+	conn.SetDeadline(time.Now().Add(20 * time.Second))
 	io.WriteString(conn, request("/", fromApp))
 	if got, err := io.ReadAll(conn); err != nil || string(got) != closeFrame("", 3000, "invalid_ticket") {
 		t.Errorf("%q, %v", got, err)

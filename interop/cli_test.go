@@ -18,6 +18,8 @@ import (
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/wsticket/wsticket/wstickettest/notickets"
 )
 
 // TestCommandLine runs testdata/script against a wsticket that was built from
@@ -166,11 +168,13 @@ func TestMain(m *testing.M) {
 		}
 		return
 	}
-	code := m.Run()
-	if built.dir != "" {
-		os.RemoveAll(built.dir)
-	}
-	os.Exit(code)
+	os.Exit(notickets.Run(func() int {
+		code := m.Run()
+		if built.dir != "" {
+			os.RemoveAll(built.dir)
+		}
+		return code
+	}))
 }
 
 var built struct {

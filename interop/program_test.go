@@ -8,6 +8,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/wsticket/wsticket/wstickettest/notickets"
 )
 
 // A program is one that runs beside the test, in a process group of its own that
@@ -45,6 +47,7 @@ func startProgram(t *testing.T, path string, args ...string) *program {
 			}
 			time.Sleep(10 * time.Millisecond)
 		}
+		notickets.Check(t, "the output of "+filepath.Base(path), p.printed())
 		if t.Failed() {
 			t.Logf("%s printed:\n%s", filepath.Base(path), p.printed())
 		}

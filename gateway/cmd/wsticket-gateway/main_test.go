@@ -23,6 +23,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/wsticket/wsticket/wstickettest/notickets"
 )
 
 const variable = "WSTICKET_GATEWAY_PROGRAM"
@@ -34,7 +36,7 @@ func TestMain(m *testing.M) {
 		main()
 		return
 	}
-	os.Exit(m.Run())
+	notickets.Main(m)
 }
 
 // A process is the program as its users run it.
@@ -58,7 +60,11 @@ func start(t *testing.T, args ...string) *process {
 	if err := p.Start(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { p.Process.Kill(); <-p.done })
+	t.Cleanup(func() {
+		p.Process.Kill()
+		<-p.done
+		notickets.Check(t, "the gateway's log", p.log.Bytes())
+	})
 	lines := bufio.NewScanner(stderr)
 	first := lines.Scan()
 	line := lines.Text()

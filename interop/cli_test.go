@@ -174,7 +174,7 @@ func TestMain(m *testing.M) {
 			os.RemoveAll(built.dir)
 		}
 		return code
-	}))
+	}, "TestCommandLine")) // what the program prints is in its log
 }
 
 var built struct {

@@ -5,6 +5,7 @@ go 1.26.0
 replace (
 	github.com/wsticket/wsticket => ../
 	github.com/wsticket/wsticket/etcdguard => ../etcdguard
+	github.com/wsticket/wsticket/prommetrics => ../prommetrics
 	github.com/wsticket/wsticket/redisguard => ../redisguard
 )
 
@@ -13,6 +14,7 @@ require (
 	github.com/prometheus/client_golang v1.25.0
 	github.com/wsticket/wsticket v0.0.0
 	github.com/wsticket/wsticket/etcdguard v0.0.0-00010101000000-000000000000
+	github.com/wsticket/wsticket/prommetrics v0.0.0-00010101000000-000000000000
 	github.com/wsticket/wsticket/redisguard v0.0.0-00010101000000-000000000000
 	go.yaml.in/yaml/v3 v3.0.5
 	golang.org/x/time v0.16.0

@@ -8,6 +8,7 @@ import (
 	"github.com/wsticket/wsticket"
 	"github.com/wsticket/wsticket/etcdguard"
 	"github.com/wsticket/wsticket/live"
+	"github.com/wsticket/wsticket/prommetrics"
 	"github.com/wsticket/wsticket/redisguard"
 )
 
@@ -28,14 +29,14 @@ func newGuard(ctx context.Context, c *Config, report func(error)) (guard, error)
 			g.Close()
 			return nil, err
 		}
-		return &storeGuard{g, bus}, nil
+		return &storeGuard{g, bus, storeStats(g)}, nil
 	case "etcd", "etcds":
 		g, err := etcdguard.New(ctx, etcdguard.Config{URL: c.SingleUse, MaxTTL: c.MaxTTL, Leeway: leeway})
 		if err != nil {
 			return nil, err
 		}
 		// etcd tells nobody of ended sessions: this node knows those that end here.
-		return &storeGuard{g, nil}, nil
+		return &storeGuard{g, nil, etcdStats(g)}, nil
 	}
 	return newLocal(c, report)
 }
@@ -44,6 +45,7 @@ func newGuard(ctx context.Context, c *Config, report func(error)) (guard, error)
 type storeGuard struct {
 	store
 	sessions *redisguard.Bus // nil where the store has none
+	stats    func() prommetrics.StoreStats
 }
 
 type store interface {

@@ -6,6 +6,9 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/wsticket/wsticket"
+	"github.com/wsticket/wsticket/prommetrics"
 )
 
 // metrics are those that only a gateway has, beside those of the library.
@@ -49,6 +52,28 @@ func newMetrics(g *Gateway) *metrics {
 			func() float64 { return float64(g.seats.max.Load()) }))
 	return m
 }
+
+// library adds what the library counts, of what lives as long as the gateway does.
+func (m *metrics) library(g *Gateway) error {
+	config := prommetrics.Config{
+		Gates:       map[string]prommetrics.Gate{"connect": gateStats(func() *wsticket.Gate { return g.state.Load().gate })},
+		Connections: g.registry,
+	}
+	if s, ok := g.guard.(*storeGuard); ok {
+		config.StoreStats = s.stats
+	}
+	collector, err := prommetrics.New(config)
+	if err != nil {
+		return err
+	}
+	return m.registry.Register(collector)
+}
+
+// gateStats are those of the gate in force. A reload makes a new one, whose counters
+// begin at 0.
+type gateStats func() *wsticket.Gate
+
+func (gate gateStats) Stats() wsticket.Stats { return gate().Stats() }
 
 const (
 	outcomeAnswered = "answered"

@@ -1,14 +1,12 @@
 module github.com/wsticket/wsticket
 
-go 1.26.0
+go 1.26
 
 require (
 	github.com/bits-and-blooms/bloom/v3 v3.7.1
 	github.com/hashicorp/golang-lru/v2 v2.0.7
 	github.com/lestrrat-go/jwx/v3 v3.3.0
 )
-
-require golang.org/x/crypto v0.58.0 // indirect
 
 require (
 	github.com/bits-and-blooms/bitset v1.24.2 // indirect
@@ -22,5 +20,5 @@ require (
 	github.com/lestrrat-go/option/v2 v2.0.0 // indirect
 	github.com/segmentio/asm v1.2.1 // indirect
 	github.com/valyala/fastjson v1.6.10 // indirect
-	golang.org/x/sys v0.49.0 // indirect
+	golang.org/x/sys v0.47.0 // indirect
 )

@@ -132,5 +132,24 @@ func (e Error) Status() int { return refusals[e.row()].status }
 // Class is what the client is told.
 func (e Error) Class() Class { return refusals[e.row()].class }
 
+// CloseCode is the status code that says the class in a close frame, see
+// UpgraderConfig.CloseRefusals: of the registry that IANA keeps ([RFC 6455 section
+// 7.4]), 3000 to mint once more, 3003 to give up, and 1013, or 3008 of ErrTimeout, to
+// back off.
+//
+// [RFC 6455 section 7.4]: https://www.rfc-editor.org/rfc/rfc6455#section-7.4
+func (e Error) CloseCode() uint16 {
+	switch e.Class() {
+	case ClassInvalidTicket:
+		return 3000 // Unauthorized
+	case ClassForbidden, ClassBadRequest:
+		return 3003 // Forbidden
+	}
+	if e == ErrTimeout {
+		return 3008 // Timeout
+	}
+	return 1013 // Try Again Later
+}
+
 // MarshalText writes the code.
 func (e Error) MarshalText() ([]byte, error) { return []byte(e.Code()), nil }

@@ -91,7 +91,7 @@ func (f *Finder) Find(p Parts) (Found, error) {
 	if o := r.Header["Origin"]; len(o) > 0 {
 		origin = append([]byte{}, o[0]...)
 	}
-	if err := f.gate.policy.admit(&c, origin, []byte(r.Host)); err != nil {
+	if _, err := f.gate.policy.admit(&c, origin, []byte(r.Host)); err != nil {
 		return Found{}, err
 	}
 	found := Found{

@@ -62,6 +62,18 @@ type GateConfig struct {
 	// still stands in its URL, see [RedactURL].
 	OnRefuse func(*http.Request, Refusal)
 
+	// CloseRefusals lets pages read why they are refused, by a 101 and a close frame,
+	// as in UpgraderConfig. Where the connection cannot be taken over, they are answered
+	// by a status as everybody else is. One that was taken over is closed when the page
+	// has closed it, after another Timeout at the latest.
+	CloseRefusals bool
+
+	// Deny answers a refusal in place of Wrap, where CloseRefusals does not. It gets the
+	// request without the ticket, as from [Conceal]. What Wrap would have answered is
+	// Refusal.Code.Status, or more by Refuse, which Deny may call. The client should be
+	// told no more than Refusal.Code.Class: Refusal.Err is for the application.
+	Deny func(http.ResponseWriter, *http.Request, Refusal)
+
 	// OnError is told that the connection cannot be taken over, because of a middleware
 	// before the Gate. The request is answered 500. The error names the type that is in
 	// the way and the cure. The request that OnError gets is as it came. nil means
@@ -83,7 +95,9 @@ type GateConfig struct {
 type Gate struct {
 	config   GateConfig
 	policy   policy
-	waits    bool // the guard may
+	waits    bool                      // the guard may
+	plain    head.Switching            // of refusals
+	selected map[string]head.Switching // by protocol
 	counters Counters
 	broken   atomic.Uint64 // requests answered 500
 	logged   atomic.Int64  // when a fault was last logged, in seconds since 1970
@@ -101,6 +115,11 @@ func NewGate(config GateConfig) (*Gate, error) {
 		return nil, err
 	}
 	g.waits = waits(config.Verifier.replay)
+	g.plain = head.NewSwitching("", "")
+	g.selected = map[string]head.Switching{}
+	for _, p := range g.policy.protocols {
+		g.selected[p] = head.NewSwitching(p, "")
+	}
 	return g, nil
 }
 
@@ -125,16 +144,18 @@ func (g *Gate) Broken() uint64 { return g.broken.Load() }
 // [RFC 9457]: https://www.rfc-editor.org/rfc/rfc9457
 func (g *Gate) Wrap(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		t, clean, err := g.check(w, r)
+		d := g.details()
+		clean, err := g.judge(w, r, &d)
 		if fault, ok := err.(*noHijacker); ok {
 			g.fail(w, r, fault)
 			return
 		}
 		if err != nil {
-			g.Refuse(w, r, err)
+			g.refuse(w, r, d, err)
 			return
 		}
-		next.ServeHTTP(w, clean.WithContext(context.WithValue(revealed(r.Context()), ticketKey{}, t)))
+		g.counters.Count(nil)
+		next.ServeHTTP(w, clean.WithContext(context.WithValue(revealed(r.Context()), ticketKey{}, d.ticket)))
 	})
 }
 
@@ -142,16 +163,26 @@ func (g *Gate) Wrap(next http.Handler) http.Handler {
 // answers nor changes r, in which the ticket still stands; see Refuse for the
 // answer. It cannot see whether the connection can be hijacked.
 func (g *Gate) Redeem(r *http.Request) (*Ticket, error) {
-	t, _, err := g.check(nil, r)
-	return t, err
+	d := g.details()
+	if _, err := g.judge(nil, r, &d); err != nil {
+		g.report(r, d, err)
+		return nil, err
+	}
+	g.counters.Count(nil)
+	return d.ticket, nil
 }
 
 // Refuse answers a request with what the client may know of an error of Redeem:
-// the status, and the class as a problem ([RFC 9457]).
+// the status, and the class as a problem ([RFC 9457]), or a close frame where
+// CloseRefusals is on and the page of an allowed Origin asks. It does not call Deny.
 //
 // [RFC 9457]: https://www.rfc-editor.org/rfc/rfc9457
 func (g *Gate) Refuse(w http.ResponseWriter, r *http.Request, err error) {
-	answer.Of(statusOf(err, codeOf(err))).Write(w, r)
+	code := codeOf(err)
+	if g.config.CloseRefusals && g.closed(w, r, err, code) {
+		return
+	}
+	answer.Of(statusOf(err, code)).Write(w, r)
 }
 
 type ticketKey struct{}
@@ -163,30 +194,37 @@ func TicketFrom(ctx context.Context) (*Ticket, bool) {
 	return t, ok
 }
 
-// check judges a request, counts the verdict and tells the application of a refusal.
-// w is nil where nobody wants to hijack it.
-func (g *Gate) check(w http.ResponseWriter, r *http.Request) (*Ticket, *http.Request, error) {
-	d := details{verifier: g.config.Verifier, policy: &g.policy, ticket: new(Ticket)}
-	clean, err := g.judge(w, r, &d)
-	if _, ok := err.(*noHijacker); ok {
-		return nil, nil, err
-	}
-	if err != nil {
-		code := codeOf(err)
-		g.counters.Count(err)
-		if g.config.OnRefuse != nil {
-			why := d // so that d needs no memory of its own where all is well
-			why.err, why.host, why.shown = err, []byte(r.Host), parsedHead{r}
-			g.config.OnRefuse(r, why.refusal(code, remoteOf(r)))
-		}
-		return nil, nil, err
-	}
-	g.counters.Count(nil)
-	return d.ticket, clean, nil
+func (g *Gate) details() details {
+	return details{verifier: g.config.Verifier, policy: &g.policy, ticket: new(Ticket)}
 }
 
-// judge checks and spends the ticket and returns the request without it. On an
-// error it leaves in d what was learnt.
+// report counts a refusal and tells the application. d is a copy, so that the
+// original needs no memory of its own where all is well.
+func (g *Gate) report(r *http.Request, d details, err error) (refusal Refusal) {
+	g.counters.Count(err)
+	if g.config.OnRefuse != nil || g.config.Deny != nil {
+		d.err, d.host, d.shown = err, []byte(r.Host), parsedHead{r}
+		refusal = d.refusal(codeOf(err), remoteOf(r))
+	}
+	if g.config.OnRefuse != nil {
+		g.config.OnRefuse(r, refusal)
+	}
+	return refusal
+}
+
+// refuse reports and answers.
+func (g *Gate) refuse(w http.ResponseWriter, r *http.Request, d details, err error) {
+	refusal := g.report(r, d, err)
+	switch {
+	case g.config.Deny == nil:
+		g.Refuse(w, r, err)
+	case !g.config.CloseRefusals || !g.closed(w, r, err, refusal.Code):
+		g.config.Deny(w, conceal(r), refusal)
+	}
+}
+
+// judge checks and spends the ticket and returns the request without it. w is nil
+// where nobody wants to hijack it. On an error it leaves in d what was learnt.
 func (g *Gate) judge(w http.ResponseWriter, r *http.Request, d *details) (*http.Request, error) {
 	deadline := time.Now().Add(g.config.Timeout)
 	if end, ok := r.Context().Deadline(); ok && end.Before(deadline) {
@@ -203,7 +241,7 @@ func (g *Gate) judge(w http.ResponseWriter, r *http.Request, d *details) (*http.
 	if o := r.Header["Origin"]; len(o) > 0 {
 		request.Origin = append([]byte{}, o[0]...)
 	}
-	if err := g.policy.admit(&f, request.Origin, []byte(r.Host)); err != nil { // the end of step 4, to step 8
+	if _, err := g.policy.admit(&f, request.Origin, []byte(r.Host)); err != nil { // the end of step 4, to step 8
 		return nil, err
 	}
 	if g.config.PeerAddr != nil {

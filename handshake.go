@@ -37,6 +37,7 @@ type Handshake struct {
 	answered int    // bytes of the answer behind them
 
 	asked    Request // what the ticket was compared with; views of buf
+	page     bool    // a refusal goes into a close frame
 	judgedAt int64
 	why      details // of a refusal
 }
@@ -92,7 +93,7 @@ func (h *Handshake) Early() []byte {
 func (h *Handshake) Reset() {
 	h.Handshake = ws.Handshake{}
 	h.Ticket.reset()
-	h.asked, h.judgedAt = Request{}, 0
+	h.asked, h.page, h.judgedAt = Request{}, false, 0
 	clear(h.buf[:h.n+h.answered])
 	h.n, h.answered = 0, 0
 	clear(h.head.Fields)

@@ -272,7 +272,7 @@ func (s *hooksSession) onBeforeUpgrade() (ws.HandshakeHeader, error) {
 	if s.origins > 0 {
 		s.asked.Origin = s.of(s.origin)
 	}
-	if err := s.policy.admit(&f, s.asked.Origin, s.of(s.host)); err != nil { // the end of step 4, to step 8
+	if _, err := s.policy.admit(&f, s.asked.Origin, s.of(s.host)); err != nil { // the end of step 4, to step 8
 		return nil, s.refuse(err)
 	}
 	if err := s.spend(); err != nil {

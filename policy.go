@@ -63,28 +63,32 @@ func (p *policy) finder() carrier.Finder {
 }
 
 // admit judges what f found, in the order of docs/upgrading.md. origin is nil where
-// there was none.
-func (p *policy) admit(f *carrier.Finder, origin, host []byte) error {
+// there was none. page says whether the browser of a page asks that may connect, so
+// that it may be told of a refusal in a close frame.
+func (p *policy) admit(f *carrier.Finder, origin, host []byte) (page bool, err error) {
 	// No page can set the Authorization header of a handshake.
 	byProgram := f.By == carrier.Bearer && f.One()
 	switch {
 	case f.BadList: // step 4: handshake, its last part
-		return errBadProtocols
+		return false, errBadProtocols
 	case origin != nil && !byProgram && !p.allows(origin, host): // step 5: Origin
 		if len(p.listed) == 0 {
-			return errOtherHost
+			return false, errOtherHost
 		}
-		return errUnlisted
-	case f.Ambiguous || f.Count > 1: // step 6: one ticket
-		return ErrAmbiguous
-	case f.Count == 0:
-		return ErrMissing
-	case f.By == carrier.Cookie && (origin == nil || !p.origins.Listed(origin)): // step 7: cookie
-		return errCookieOrigin
-	case f.By == carrier.Subprotocol && f.Selected == "": // step 8: subprotocol
-		return errNoProtocol
+		return false, errUnlisted
 	}
-	return nil
+	page = origin != nil && f.By != carrier.Bearer
+	switch {
+	case f.Ambiguous || f.Count > 1: // step 6: one ticket
+		return page, ErrAmbiguous
+	case f.Count == 0:
+		return page, ErrMissing
+	case f.By == carrier.Cookie && (origin == nil || !p.origins.Listed(origin)): // step 7: cookie
+		return false, errCookieOrigin
+	case f.By == carrier.Subprotocol && f.Selected == "": // step 8: subprotocol
+		return page, errNoProtocol
+	}
+	return page, nil
 }
 
 func (p *policy) allows(origin, host []byte) bool {

@@ -71,6 +71,15 @@ type UpgraderConfig struct {
 	// goroutine of the handshake, so several may run at once.
 	OnRefuse func(Refusal)
 
+	// CloseRefusals lets pages read why they are refused. A browser hides the status
+	// of a refused handshake from the page; with this, the page of an allowed Origin
+	// that asks with a whole handshake is answered 101 and, in the same write, a close
+	// frame with [Error.CloseCode] and the [Class] as its reason. The page sees open,
+	// then close. Everybody else is answered by a status: programs that send no Origin
+	// or use CarrierBearer, pages that may not connect, what is no handshake, and who
+	// comes when there is no room. See docs/embedding.md.
+	CloseRefusals bool
+
 	// HealthPath is a path such as "/healthz" for the checks of load balancers. A GET
 	// of it that is not a handshake is answered 200, or 503 while the guard is not
 	// ready (before its ReadyAt, if it has one). Upgrade then returns ErrHealthCheck.
@@ -155,6 +164,9 @@ func NewUpgrader(config UpgraderConfig) (*Upgrader, error) {
 		s := head.NewSwitching(p, extra)
 		u.selected = append(u.selected, s)
 		u.reserve = max(u.reserve, s.Len())
+	}
+	if config.CloseRefusals {
+		u.reserve += maxCloseFrame
 	}
 	return u, nil
 }
@@ -319,7 +331,10 @@ func (u *Upgrader) judge(ctx context.Context, conn net.Conn, h *Handshake, deadl
 	h.find(&f)
 	r := &h.asked
 	r.Ticket, r.Origin, r.Path = f.Ticket, h.origin(), h.Path()
-	if err := u.policy.admit(&f, r.Origin, h.Host()); err != nil { // the end of step 4, to step 8
+	h.Protocol = f.Selected
+	page, err := u.policy.admit(&f, r.Origin, h.Host()) // the end of step 4, to step 8
+	h.page = page && u.config.CloseRefusals && h.n == h.head.End
+	if err != nil {
 		return err
 	}
 	if u.config.PeerAddr != nil {
@@ -336,7 +351,6 @@ func (u *Upgrader) judge(ctx context.Context, conn net.Conn, h *Handshake, deadl
 		return err
 	}
 	h.cut(&f)
-	h.Protocol = f.Selected
 	if u.config.Authorize != nil { // step 11: authorization
 		if err := u.config.Authorize(ctx, h); err != nil {
 			return unauthorized(err)
@@ -362,13 +376,7 @@ func (u *Upgrader) judge(ctx context.Context, conn net.Conn, h *Handshake, deadl
 
 // accept answers 101.
 func (u *Upgrader) accept(conn net.Conn, h *Handshake, deadline time.Time) error {
-	answer := &u.plain
-	for i, p := range u.policy.protocols {
-		if h.Protocol == p {
-			answer = &u.selected[i]
-		}
-	}
-	out := answer.Append(h.buf[h.n:h.n], h.head.Key.Of(h.buf))
+	out := u.switching(h)
 	h.answered = len(out)
 	if u.waits { // the guard may not have heeded its context, and the ticket is spent
 		moreTime(conn, deadline)
@@ -386,6 +394,17 @@ func (u *Upgrader) accept(conn net.Conn, h *Handshake, deadline time.Time) error
 		return fmt.Errorf("wsticket: clearing the deadline of the handshake: %w", err)
 	}
 	return nil
+}
+
+// switching is the 101, behind the head.
+func (u *Upgrader) switching(h *Handshake) []byte {
+	answer := &u.plain
+	for i, p := range u.policy.protocols {
+		if h.Protocol == p {
+			answer = &u.selected[i]
+		}
+	}
+	return answer.Append(h.buf[h.n:h.n], h.head.Key.Of(h.buf))
 }
 
 // unauthorized gives an error of Authorize a code, if it has none.

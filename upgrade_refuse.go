@@ -58,9 +58,18 @@ func (u *Upgrader) refuse(conn net.Conn, h *Handshake, err error, deadline time.
 		return gone
 	}
 	code := codeOf(err)
-	failed := u.say(conn, answer.Of(statusOf(err, code)), code == ErrTimeout, deadline)
+	text := answer.Of(statusOf(err, code)).Bytes()
+	if h.page {
+		text = appendClose(u.switching(h), code)
+		h.answered = len(text)
+	}
+	failed := u.say(conn, text, code == ErrTimeout, deadline)
 	u.report(conn, h, err, code)
-	h.seeOff(conn, failed, code != ErrTimeout, deadline)
+	if h.page {
+		h.n = max(h.n, seeOffPage(conn, h.buf, failed, code != ErrTimeout))
+	} else {
+		h.seeOff(conn, failed, code != ErrTimeout, deadline)
+	}
 	return err
 }
 
@@ -71,23 +80,23 @@ func (u *Upgrader) healthy(conn net.Conn, h *Handshake, deadline time.Time) erro
 		verdict = answer.Of(ErrReplayUnavailable.Status())
 	}
 	u.checks.Add(1)
-	failed := u.say(conn, verdict, false, deadline)
+	failed := u.say(conn, verdict.Bytes(), false, deadline)
 	h.seeOff(conn, failed, true, deadline)
 	return ErrHealthCheck
 }
 
 // say writes an answer. If the time is over, there is a moment more for it.
-func (u *Upgrader) say(conn net.Conn, a *answer.Answer, late bool, deadline time.Time) error {
+func (u *Upgrader) say(conn net.Conn, text []byte, late bool, deadline time.Time) error {
 	if late {
 		conn.SetDeadline(time.Now().Add(grace))
 	} else if _, secured := conn.(*tls.Conn); u.asks || secured { // a late write breaks a TLS connection
 		late = moreTime(conn, deadline)
 	}
-	n, err := conn.Write(a.Bytes())
+	n, err := conn.Write(text)
 	if err != nil && n == 0 && !late && errors.Is(err, os.ErrDeadlineExceeded) {
 		// The time has ended between the last byte of the head and here.
 		conn.SetDeadline(time.Now().Add(grace))
-		_, err = conn.Write(a.Bytes())
+		_, err = conn.Write(text)
 	}
 	return err
 }

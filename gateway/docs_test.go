@@ -7,6 +7,28 @@ import (
 	"testing"
 )
 
+// TestDocsMetrics: the snippets of docs/metrics.md are what the gateway runs.
+func TestDocsMetrics(t *testing.T) {
+	page, err := os.ReadFile("../docs/metrics.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	code, err := os.ReadFile("store_stats.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	parts := strings.Split(string(page), "```go\n")[1:]
+	for _, part := range parts {
+		snippet, _, _ := strings.Cut(part, "```\n")
+		if !strings.Contains(string(code), snippet) {
+			t.Errorf("store_stats.go does not have\n%s", snippet)
+		}
+	}
+	if len(parts) != 2 {
+		t.Errorf("%d snippets", len(parts))
+	}
+}
+
 // TestDocsSettings: docs/gateway.md lists every setting, as the help does. Run with
 // WSTICKET_WRITE_DOCS=1 to write the table.
 func TestDocsSettings(t *testing.T) {

@@ -26,14 +26,14 @@ func newGuard(ctx context.Context, c *Config, report func(error)) (guard, error)
 			g.Close()
 			return nil, err
 		}
-		return newStoreGuard(g, bus)
+		return newStoreGuard(g, bus, storeStats(g))
 	case "etcd", "etcds":
 		g, err := etcdguard.New(ctx, etcdguard.Config{URL: c.SingleUse, MaxTTL: c.MaxTTL, Leeway: leeway})
 		if err != nil {
 			return nil, err
 		}
 		// etcd tells nobody of ended sessions: this node knows those that end here.
-		return newStoreGuard(g, nil)
+		return newStoreGuard(g, nil, etcdStats(g))
 	}
 	return newLocal(c, report)
 }
@@ -43,14 +43,15 @@ type storeGuard struct {
 	store
 	counted  *prommetrics.Guard // the store, for who verifies
 	sessions *redisguard.Bus    // nil where the store has none
+	stats    func() prommetrics.StoreStats
 }
 
-func newStoreGuard(s store, sessions *redisguard.Bus) (*storeGuard, error) {
+func newStoreGuard(s store, sessions *redisguard.Bus, stats func() prommetrics.StoreStats) (*storeGuard, error) {
 	counted, err := prommetrics.NewGuard(s)
 	if err != nil {
 		return nil, err
 	}
-	return &storeGuard{s, counted, sessions}, nil
+	return &storeGuard{s, counted, sessions, stats}, nil
 }
 
 func (g *storeGuard) replay() wsticket.ReplayGuard { return g.counted }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/wsticket/wsticket"
+	"github.com/wsticket/wsticket/wstickettest/notickets"
 )
 
 // TestForwardAuthNginx and TestForwardAuthCaddy run the proxies from the files of
@@ -165,6 +166,7 @@ func serve(t *testing.T, port, path string, args ...string) {
 	t.Cleanup(func() {
 		p.Process.Signal(os.Interrupt)
 		p.Wait()
+		notickets.Check(t, "the log of "+filepath.Base(path), []byte(out.String()))
 		if t.Failed() {
 			t.Logf("%s printed:\n%s", filepath.Base(path), out.String())
 		}

@@ -2,8 +2,10 @@ package gateway
 
 import (
 	"net"
+	"net/http/httptest"
 	"os"
 	"os/exec"
+	"strings"
 	"testing"
 	"time"
 
@@ -54,6 +56,17 @@ func TestRedis(t *testing.T) {
 		second.echoes(second.mustDial("/ws?ticket="+ticket, nil))
 		_, err = first.dial("/ws?ticket="+ticket, nil)
 		first.wantStatus(err, 401)
+	}
+	w := httptest.NewRecorder()
+	first.g.metrics.handler().ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+	for _, line := range []string{`wsticket_verdicts_total{code="accepted",gate="connect"} 10`, `wsticket_verdicts_total{code="replayed",gate="connect"} 10`,
+		"wsticket_store_batches_total ", `wsticket_store_refused_total{reason="skew"} 0`, "wsticket_store_moved_total 0", "wsticket_live_connections "} {
+		if !strings.Contains(w.Body.String(), "\n"+line) {
+			t.Errorf("no %s in:\n%s", line, w.Body)
+		}
+	}
+	if strings.Contains(w.Body.String(), "wsticket_store_answered_timestamp_seconds 0\n") {
+		t.Error("the store has never answered")
 	}
 	if n := len(second.backend.requests()); n != 10 {
 		t.Errorf("%d handshakes reached the second backend", n)

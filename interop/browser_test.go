@@ -46,21 +46,20 @@ func TestBrowsers(t *testing.T) {
 		p := startBrowser(t)
 		inBrowser(t, "chromium", func(url string) {
 			p.do(chromedp.Navigate(url))
-		})
+		}, statuses)
 	})
 	t.Run("firefox", func(t *testing.T) {
 		leavesNothing(t)
-		inBrowser(t, "firefox", func(url string) { startFirefox(t, url) })
+		inBrowser(t, "firefox", func(url string) { startFirefox(t, url) }, statuses)
 	})
 }
 
-func inBrowser(t *testing.T, browser string, open func(url string)) {
+// inBrowser has a browser open a page that plays the scenes of a script.
+func inBrowser(t *testing.T, browser string, open func(url string), script func(t *testing.T, site string) []scene) {
 	var scenes []scene
 	seen := make(chan map[string][]string, 1)
 	site := startSite(t, &scenes, seen)
-	g := startGateway(t, wsticket.UpgraderConfig{Origins: []string{site}, Protocols: []string{"app.v2", "app.v1"}})
-	elsewhere := startGateway(t, wsticket.UpgraderConfig{Origins: []string{"https://app.example"}, Protocols: []string{"app.v1"}})
-	scenes = script(g, elsewhere, site)
+	scenes = script(t, site)
 
 	open(site + "/")
 	var got map[string][]string
@@ -84,12 +83,17 @@ func inBrowser(t *testing.T, browser string, open func(url string)) {
 			t.Errorf("%s: the gateway says %s, want %s", s.Name, verdict, s.verdict)
 		}
 	}
-	g.silent()
-	elsewhere.silent()
+	for _, s := range scenes {
+		if s.gateway != nil {
+			s.gateway.silent()
+		}
+	}
 }
 
-// script is what the page is to do, in order.
-func script(g, elsewhere *gateway, site string) []scene {
+// statuses is what the page is to do, in order, where refusals are answered by a status.
+func statuses(t *testing.T, site string) []scene {
+	g := startGateway(t, wsticket.UpgraderConfig{Origins: []string{site}, Protocols: []string{"app.v2", "app.v1"}})
+	elsewhere := startGateway(t, wsticket.UpgraderConfig{Origins: []string{"https://app.example"}, Protocols: []string{"app.v1"}})
 	url := func(query string) string { return "ws://" + g.addr + "/räume/1" + query }
 	app := []string{"app.v1"}
 	all := func(events []string) map[string][]string { return map[string][]string{"": events} }

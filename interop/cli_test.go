@@ -19,6 +19,8 @@ import (
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/wsticket/wsticket/wstickettest/notickets"
 )
 
 // TestCommandLine runs testdata/script against a wsticket that was built from
@@ -172,11 +174,13 @@ func TestMain(m *testing.M) {
 	if f := flag.Lookup("test.parallel"); f.Value.String() == f.DefValue {
 		_ = f.Value.Set("6")
 	}
-	code := m.Run()
-	if built.dir != "" {
-		os.RemoveAll(built.dir)
-	}
-	os.Exit(code)
+	os.Exit(notickets.Run(func() int {
+		code := m.Run()
+		if built.dir != "" {
+			os.RemoveAll(built.dir)
+		}
+		return code
+	}, "TestCommandLine")) // what the program prints is in its log
 }
 
 var built struct {

@@ -20,6 +20,7 @@ import (
 	"github.com/chromedp/chromedp"
 
 	"github.com/wsticket/wsticket/live"
+	"github.com/wsticket/wsticket/wstickettest/notickets"
 )
 
 // TestDemoPage clicks through every scene of the demo in a real browser. With
@@ -340,6 +341,7 @@ func startDemo(t *testing.T, args ...string) *runningDemo {
 			d.command.Process.Kill()
 			d.command.Wait()
 		}
+		notickets.Check(t, "the demo's log", d.stderr.Bytes())
 	})
 	line, err := d.stdout.ReadString('\n')
 	if err != nil {

@@ -28,16 +28,7 @@ type gateway struct {
 // startGateway starts one whose keys are new, and stops it with the test.
 func startGateway(t *testing.T, config wsticket.UpgraderConfig) *gateway {
 	t.Helper()
-	k := newSecretKey(t, "HS256")
-	g := &gateway{t: t, signer: k.signer(t), verdicts: make(chan string, 1000)}
-	cache, err := wsticket.NewReplayCache(wsticket.ReplayConfig{PeakPerSecond: 100, Since: time.Unix(0, 0)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	config.Verifier, err = wsticket.NewVerifier(wsticket.VerifierConfig{Keys: k.keyring(t), Replay: cache})
-	if err != nil {
-		t.Fatal(err)
-	}
+	g := newGateway(t, &config.Verifier)
 	upgrader, err := wsticket.NewUpgrader(config)
 	if err != nil {
 		t.Fatal(err)
@@ -65,6 +56,21 @@ func startGateway(t *testing.T, config wsticket.UpgraderConfig) *gateway {
 		}
 	})
 	return g
+}
+
+// newGateway makes one without a listener, and the verifier of its keys.
+func newGateway(t *testing.T, verifier **wsticket.Verifier) *gateway {
+	t.Helper()
+	k := newSecretKey(t, "HS256")
+	cache, err := wsticket.NewReplayCache(wsticket.ReplayConfig{PeakPerSecond: 100, Since: time.Unix(0, 0)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	*verifier, err = wsticket.NewVerifier(wsticket.VerifierConfig{Keys: k.keyring(t), Replay: cache})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &gateway{t: t, signer: k.signer(t), verdicts: make(chan string, 1000)}
 }
 
 // serveRaw hands every connection to serve on a goroutine of its own, and closes

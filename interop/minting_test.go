@@ -53,6 +53,14 @@ var mintingLanguages = []mintingLanguage{
 		}
 		return []string{perl}
 	}},
+	{"java", "Mint.java", func(t *testing.T, _ string) []string {
+		java := installed(t, "JDK", "apt-get install default-jdk-headless libjackson2-databind-java", "java")
+		if _, err := os.Stat("/usr/share/java/jackson-databind.jar"); err != nil {
+			missing(t, "no Jackson in /usr/share/java; get it, for instance with: apt-get install libjackson2-databind-java")
+		}
+		// Java reads its arguments in the encoding of the locale.
+		return []string{"env", "LC_ALL=C.UTF-8", java, "-XX:TieredStopAtLevel=1", "-cp", "/usr/share/java/*"}
+	}},
 	{"php", "mint.php", func(t *testing.T, _ string) []string {
 		return []string{installed(t, "PHP", "apt-get install php-cli", "php")}
 	}},

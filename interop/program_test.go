@@ -8,6 +8,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/wsticket/wsticket/wstickettest/notickets"
 )
 
 // A program is one that runs beside the test, in a process group of its own that
@@ -17,6 +19,7 @@ type program struct {
 	command *exec.Cmd
 	output  *os.File
 	ended   chan struct{}
+	shows   bool // tickets, on purpose
 }
 
 // startProgram starts one. What it prints is in the log of a test that failed.
@@ -26,7 +29,7 @@ func startProgram(t *testing.T, path string, args ...string) *program {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &program{t, exec.Command(path, args...), output, make(chan struct{})}
+	p := &program{t: t, command: exec.Command(path, args...), output: output, ended: make(chan struct{})}
 	p.command.Stdout, p.command.Stderr = output, output
 	p.command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := p.command.Start(); err != nil {
@@ -44,6 +47,9 @@ func startProgram(t *testing.T, path string, args ...string) *program {
 				break
 			}
 			time.Sleep(10 * time.Millisecond)
+		}
+		if !p.shows {
+			notickets.Check(t, "the output of "+filepath.Base(path), p.printed())
 		}
 		if t.Failed() {
 			t.Logf("%s printed:\n%s", filepath.Base(path), p.printed())

@@ -180,6 +180,7 @@ func startHAProxy(t *testing.T, path, gateway string, quiet bool) (string, func(
 		t.Fatal(err)
 	}
 	p := startProgram(t, path, "-db", "-f", file)
+	p.shows = !quiet
 	waitForSocket(t, socket)
 	return socket, func() string { return p.whenLogged() }
 }
@@ -202,6 +203,7 @@ func startCaddy(t *testing.T, path, gateway string, quiet bool) (string, func() 
 		t.Fatal(err)
 	}
 	p := startProgram(t, path, "run", "--adapter", "caddyfile", "--config", file)
+	p.shows = !quiet
 	waitForSocket(t, socket)
 	return socket, func() string { return p.whenLogged() }
 }

@@ -148,6 +148,71 @@ func TestCloseSessionOfMany(t *testing.T) {
 	}
 }
 
+// TestAddRemoveOfMany: a connection that goes and one that comes, among many, cost some
+// visits to memory and no search. What a visit costs is measured beside it, by following
+// pointers, since that differs by a factor of two between machines and with what else
+// they do; so does the time, of which the best of many short batches is taken.
+func TestAddRemoveOfMany(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the race detector has a time of its own")
+	}
+	n := 100_000
+	if slow() {
+		n = 1_000_000
+	}
+	const batch, batches = 1000, 200
+	best := func(do func()) time.Duration {
+		least := time.Hour
+		for range batches {
+			began := time.Now()
+			do()
+			least = min(least, time.Since(began))
+		}
+		return least / batch
+	}
+	c := newCrowd(t, n)
+	rng := newRand(1)
+	at := make([]int, batch)
+	turn := 0
+	both := best(func() {
+		for i := range at {
+			at[i] = rng.IntN(n)
+		}
+		for i, at := range at {
+			c.conns[at].Remove()
+			conn, err := c.Add(c.ticketOf(n+turn*batch+i), noClose)
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.conns[at] = conn
+		}
+		turn++
+	})
+
+	type node struct {
+		next *node
+		_    [11]uint64 // as large as a Conn
+	}
+	nodes := make([]*node, n)
+	for i := range nodes {
+		nodes[i] = new(node)
+	}
+	for i, next := range rng.Perm(n) {
+		nodes[i].next = nodes[next]
+	}
+	here := nodes[0]
+	visit := best(func() {
+		for range batch {
+			here = here.next
+		}
+	})
+	runtime.KeepAlive(here)
+	t.Logf("%v for both among %d, %v for a visit to memory: %.1f visits", both, n, visit, float64(both)/float64(visit))
+	if visit > 20*time.Nanosecond && both > 20*visit { // else it is in a cache, and the visits are not what counts
+		t.Errorf("%v for both among %d, which are %.1f visits to memory of %v", both, n, float64(both)/float64(visit), visit)
+	}
+}
+
 func BenchmarkAddRemove(b *testing.B) {
 	for _, n := range []int{10_000, 1_000_000} {
 		b.Run(fmt.Sprintf("live=%d", n), func(b *testing.B) {

@@ -1,13 +1,13 @@
 package live
 
 import (
-	"encoding/binary"
 	"net"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/wsticket/wsticket"
+	"github.com/wsticket/wsticket/internal/wsframe"
 )
 
 // Socket is Add for a net.Conn on which the handshake is done. The connection that it
@@ -41,7 +41,7 @@ type Socket struct {
 	cause atomic.Uint32 // why it ends
 
 	mu      sync.Mutex // one Write at a time
-	written frames
+	written wsframe.Follower
 	told    bool // the close frame was sent
 }
 
@@ -61,19 +61,19 @@ func (s *Socket) Write(p []byte) (n int, err error) {
 	defer s.mu.Unlock()
 	if s.Cause() == 0 {
 		n, err = s.Conn.Write(p)
-		s.written.pass(p[:n])
+		s.written.Pass(p[:n])
 		if s.Cause() == 0 || err != nil {
 			return n, err
 		}
 		s.goodbye()
 		return n, nil
 	}
-	rest := s.written.rest(p)
+	rest := s.written.Rest(p)
 	if s.told || len(rest) == 0 {
 		return 0, s.Cause()
 	}
 	n, err = s.Conn.Write(rest)
-	s.written.pass(rest[:n])
+	s.written.Pass(rest[:n])
 	if err != nil {
 		return n, err
 	}
@@ -97,11 +97,11 @@ func (s *Socket) end(cause Cause) {
 
 // goodbye sends the close frame where no frame of the application is in the way.
 func (s *Socket) goodbye() {
-	if s.told || !s.written.between() {
+	if s.told || !s.written.Between() {
 		return
 	}
 	s.told = true
-	if !s.written.closed { // by the application
+	if !s.written.Closed() { // by the application
 		s.Conn.Write(s.Cause().frame())
 	}
 }
@@ -164,74 +164,5 @@ func shut(conn net.Conn) {
 	conn.Close()
 }
 
-// frame is a close frame of a server (RFC 6455 section 5.5.1).
-func (c Cause) frame() []byte {
-	reason, code := c.Reason(), c.CloseCode()
-	f := append(make([]byte, 0, 4+len(reason)), 0x88, byte(2+len(reason)), byte(code>>8), byte(code))
-	return append(f, reason...)
-}
-
-// frames follows what is written and knows where a frame ends (RFC 6455 section 5.2).
-type frames struct {
-	header [14]byte
-	got    int    // bytes of the header; 0 between two frames
-	whole  bool   // the header is
-	left   uint64 // bytes of the payload that are to come
-	closed bool   // a close frame was among them
-}
-
-func (f *frames) between() bool { return f.got == 0 }
-
-// pass follows p.
-func (f *frames) pass(p []byte) {
-	for len(p) > 0 {
-		p = p[f.take(p):]
-	}
-}
-
-// rest is what of p belongs to the frame that was begun.
-func (f *frames) rest(p []byte) []byte {
-	if f.between() {
-		return nil
-	}
-	ahead := *f
-	return p[:ahead.take(p)]
-}
-
-// take follows p to the end of one frame and returns how many bytes that took.
-func (f *frames) take(p []byte) (n int) {
-	for n < len(p) && !f.whole {
-		f.header[f.got] = p[n]
-		f.got++
-		n++
-		f.whole, f.left = f.parse()
-	}
-	if !f.whole {
-		return n
-	}
-	some := min(f.left, uint64(len(p)-n))
-	f.left -= some
-	if f.left == 0 {
-		const opcode, opClose = 0x0f, 8
-		*f = frames{closed: f.closed || f.header[0]&opcode == opClose}
-	}
-	return n + int(some)
-}
-
-// parse says whether the header is whole, and how long the payload is.
-func (f *frames) parse() (whole bool, payload uint64) {
-	if f.got < 2 {
-		return false, 0
-	}
-	size, payload := 2, uint64(f.header[1]&0x7f)
-	switch payload {
-	case 126:
-		size, payload = 4, uint64(binary.BigEndian.Uint16(f.header[2:]))
-	case 127:
-		size, payload = 10, binary.BigEndian.Uint64(f.header[2:])
-	}
-	if f.header[1]&0x80 != 0 { // a server masks nothing, but counts right
-		size += 4
-	}
-	return f.got == size, payload
-}
+// frame is the close frame of a cause.
+func (c Cause) frame() []byte { return wsframe.AppendClose(nil, c.CloseCode(), c.Reason()) }

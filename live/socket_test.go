@@ -260,38 +260,3 @@ func TestSocketRefused(t *testing.T) {
 		<-refused
 	})
 }
-
-func FuzzFrames(f *testing.F) {
-	f.Add([]byte{0x82, 0x7e, 0, 3, 1, 2, 3, 0x88, 0x80, 1, 2, 3, 4, 0x81, 0}, uint8(3))
-	f.Add([]byte{0x82, 0x7f, 0, 0, 0, 0, 0, 0, 0, 1, 9}, uint8(1))
-	f.Fuzz(func(t *testing.T, stream []byte, piece uint8) {
-		// By gobwas: the offsets at which frames end.
-		ends := map[int]bool{0: true}
-		closed := false
-		for r := bytes.NewReader(stream); ; {
-			h, err := ws.ReadHeader(r)
-			if err != nil || h.Length > int64(r.Len()) {
-				break
-			}
-			r.Seek(h.Length, io.SeekCurrent)
-			ends[len(stream)-r.Len()] = true
-			closed = closed || h.OpCode == ws.OpClose
-		}
-		var frames frames
-		step := int(piece)%16 + 1
-		last := 0
-		for at := 0; at < len(stream); at += step {
-			n := min(step, len(stream)-at)
-			if rest := frames.rest(stream[at : at+n]); len(rest) < n && !ends[at+len(rest)] {
-				t.Fatalf("a frame ends at %d", at+len(rest))
-			}
-			frames.pass(stream[at : at+n])
-			if last = at + n; frames.between() != ends[last] {
-				t.Fatalf("%x: between frames at %d: %v", stream, last, frames.between())
-			}
-		}
-		if frames.closed != closed {
-			t.Fatal("a close frame was overlooked")
-		}
-	})
-}

@@ -70,15 +70,24 @@ func tagOf(h uint64) uint8 { return uint8(h >> 56) }
 // find returns the leader of a group, or nil, and the hash of its key.
 func (t *table) find(key string) (leader *Conn, h uint64) {
 	h = hash(key)
+	return t.leader(key, h), h
+}
+
+// leader is find for who knows the hash.
+func (t *table) leader(key string, h uint64) *Conn {
 	for b := t.place(h); b != nil; b = b.more {
 		for i, tag := range b.tags {
 			if c := b.leaders[i]; tag == tagOf(h) && c != nil && t.key(c) == key {
-				return c, h
+				return c
 			}
 		}
 	}
-	return nil, h
+	return nil
 }
+
+// fetch looks at the line where a hash belongs, and is of no use but to have it brought
+// from memory, see Registry.fetched.
+func (t *table) fetch(h uint64) uint16 { return uint16(t.place(h).tags[0]) }
 
 // insert puts c into the group that find found for its key, behind the leader, or makes
 // it the leader of a new one.
@@ -117,8 +126,9 @@ func (t *table) lead(c *Conn, h uint64) {
 	}
 }
 
-// remove takes c out of its group. The second leads where the leader goes.
-func (t *table) remove(c *Conn) {
+// remove takes c out of its group, by the hash of its key. The second leads where the
+// leader goes.
+func (t *table) remove(c *Conn, h uint64) {
 	own := &c.by[t.index]
 	if own.next != nil {
 		own.next.by[t.index].prev = own.prev
@@ -131,10 +141,9 @@ func (t *table) remove(c *Conn) {
 		} else {
 			t.counted(second, int(c.group)-1)
 		}
-		t.replace(c, second)
+		t.replace(c, second, h)
 	case t.index == ofSubject:
-		leader, _ := t.find(t.key(c))
-		t.counted(leader, -1)
+		t.counted(t.leader(t.key(c), h), -1)
 		fallthrough
 	default:
 		own.prev.by[t.index].next = own.next
@@ -143,9 +152,9 @@ func (t *table) remove(c *Conn) {
 }
 
 // replace puts another leader of the same key, or none, into the place of one.
-func (t *table) replace(old, other *Conn) {
+func (t *table) replace(old, other *Conn, h uint64) {
 	var before *bucket
-	for b := t.place(hash(t.key(old))); ; before, b = b, b.more {
+	for b := t.place(h); ; before, b = b, b.more {
 		for i, c := range b.leaders {
 			if c == old {
 				b.leaders[i] = other

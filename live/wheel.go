@@ -45,6 +45,15 @@ func (w *wheel) insert(now time.Time, c *Conn, base int64) {
 	}
 }
 
+// fetch looks at the connection that insert will put another one before, see
+// Registry.drop.
+func (w *wheel) fetch(end uint32, base int64) uint16 {
+	if c := w.slots[(base+int64(end))%slots]; end != 0 && c != nil && c.prev == nil {
+		return 1
+	}
+	return 0
+}
+
 func (w *wheel) remove(c *Conn) {
 	if c.next != nil {
 		c.next.prev = c.prev

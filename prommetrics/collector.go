@@ -17,6 +17,7 @@ package prommetrics
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -42,15 +43,19 @@ type Config struct {
 	Store       *Guard
 	Keys        *wsticket.Keyring
 	Connections *live.Registry
+
+	// StoreStats returns what the guard of a store knows of it.
+	StoreStats func() StoreStats
 }
 
 // A Collector is a prometheus.Collector. It is safe for concurrent use. Collecting asks
 // everything for its figures and holds no lock for longer than a handshake does.
 type Collector struct {
-	config Config
-	names  []string // of the gates
-	took   *prometheus.HistogramVec
-	age    *prometheus.HistogramVec
+	config  Config
+	names   []string // of the gates
+	reasons []string // of StoreStats
+	took    *prometheus.HistogramVec
+	age     *prometheus.HistogramVec
 
 	mu          sync.Mutex
 	fingerprint string
@@ -99,6 +104,11 @@ func New(config Config) (*Collector, error) {
 		if gate == nil {
 			faults = append(faults, fmt.Errorf("gate %q is nil; give an Upgrader, a Gate, Hooks or Counters", name))
 		}
+	}
+	if config.StoreStats != nil {
+		s := config.StoreStats()
+		faults = append(faults, s.faults()...)
+		c.reasons = slices.Sorted(maps.Keys(s.Refused))
 	}
 	if len(faults) > 0 {
 		return nil, fmt.Errorf("prommetrics: %w", errors.Join(faults...))
@@ -167,6 +177,9 @@ func (c *Collector) Collect(ch chan<- prometheus.Metric) {
 	if c.config.Store != nil {
 		c.config.Store.claims.Collect(ch)
 		c.config.Store.took.Collect(ch)
+	}
+	if c.config.StoreStats != nil {
+		c.collectStore(counter, gauge)
 	}
 	if c.config.Keys != nil {
 		c.collectKeys(counter, gauge)

@@ -40,11 +40,12 @@ type plant struct {
 	collector   *Collector
 	registry    *prometheus.Registry
 	minted      []string
+	storeStats  StoreStats
 }
 
 func newPlant(t testing.TB) *plant {
 	t.Helper()
-	p := &plant{t: t, keys: wstickettest.NewKeyring(t)}
+	p := &plant{t: t, keys: wstickettest.NewKeyring(t), storeStats: StoreStats{Refused: map[string]uint64{"timeout": 0, "gone": 0}}}
 	var errs [8]error
 	p.signer, errs[0] = wsticket.NewSigner(wsticket.SignerConfig{Keys: p.keys})
 	p.cache, errs[1] = wsticket.NewReplayCache(wsticket.ReplayConfig{PeakPerSecond: 1000, Since: time.Unix(0, 0)})
@@ -63,7 +64,8 @@ func newPlant(t testing.TB) *plant {
 		t.Fatal(err)
 	}
 	var err error
-	p.collector, err = New(Config{Gates: map[string]Gate{"raw": p.up, "web": p.gate}, Mint: p.mint, Replay: p.cache, Store: p.store, Keys: p.keys, Connections: p.connections})
+	p.collector, err = New(Config{Gates: map[string]Gate{"raw": p.up, "web": p.gate}, Mint: p.mint, Replay: p.cache, Store: p.store, Keys: p.keys, Connections: p.connections,
+		StoreStats: func() StoreStats { return p.storeStats }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -126,7 +128,8 @@ func TestFromTheStart(t *testing.T) {
 		"wsticket_ticket_age_seconds gate=web", "wsticket_mint_total outcome=minted", "wsticket_mint_total outcome=429",
 		"wsticket_replay_live_tickets", "wsticket_replay_overflow_ratio", "wsticket_keyring_load_failures_total", "wsticket_live_connections",
 		"wsticket_sessions_ended_total cause=ended", "wsticket_sessions_ended_total cause=going_away", "wsticket_live_refused_total reason=limit",
-		"wsticket_live_bus_missed_total", "wsticket_store_claims_total outcome=accepted", "wsticket_store_claims_total outcome=unavailable", "wsticket_store_duration_seconds"} {
+		"wsticket_live_bus_missed_total", "wsticket_store_claims_total outcome=accepted", "wsticket_store_claims_total outcome=unavailable", "wsticket_store_duration_seconds",
+		"wsticket_store_refused_total reason=timeout", "wsticket_store_moved_total", "wsticket_store_evicted_total", "wsticket_store_since_timestamp_seconds"} {
 		if n, ok := before[name]; !ok || n != 0 {
 			t.Errorf("%s: %v, %v", name, n, ok)
 		}
@@ -353,5 +356,31 @@ func TestNewKeys(t *testing.T) {
 	s := p.series()
 	if s["wsticket_keyring_fingerprint_info fingerprint="+after] != 1 || s["wsticket_key_not_after_timestamp_seconds kid=other"] != 4102444800 {
 		t.Errorf("%v", s)
+	}
+}
+
+// TestStoreStats: every figure of a store, and those that cannot be labels.
+func TestStoreStats(t *testing.T) {
+	p := newPlant(t)
+	p.storeStats = StoreStats{Refused: map[string]uint64{"timeout": 1, "later": 9}, Moved: 2, Evicted: 3, Retries: 4, Batches: 5, Pending: 6,
+		Since: time.Unix(7, 0), Answered: time.UnixMilli(8500)}
+	got := p.series()
+	for name, want := range map[string]float64{"refused_total reason=timeout": 1, "refused_total reason=gone": 0, "moved_total": 2, "evicted_total": 3,
+		"retries_total": 4, "batches_total": 5, "pending_claims": 6, "since_timestamp_seconds": 7, "answered_timestamp_seconds": 8.5} {
+		if got, ok := got["wsticket_store_"+name]; !ok || got != want {
+			t.Errorf("%s is %v, %v, want %v", name, got, ok, want)
+		}
+	}
+	if _, ok := got["wsticket_store_refused_total reason=later"]; ok {
+		t.Error("a reason that was not there at the start is a series")
+	}
+	many := map[string]uint64{}
+	for i := range maxReasons + 1 {
+		many[strings.Repeat("a", i+1)] = 0
+	}
+	for _, refused := range []map[string]uint64{{"": 1}, {"user 4711": 1}, {strings.Repeat("a", 33): 1}, many} {
+		if _, err := New(Config{StoreStats: func() StoreStats { return StoreStats{Refused: refused} }}); err == nil {
+			t.Errorf("%v is taken", refused)
+		}
 	}
 }

@@ -91,22 +91,12 @@ func TestDashboard(t *testing.T) {
 	api := startPrometheus(t, path, site.Listener.Addr().String())
 	p.work() // after the first scrape or before: rates are over what follows
 
-	var board struct {
-		Panels []struct {
-			Title   string
-			Targets []struct{ Expr string }
-		}
-	}
-	if err := json.Unmarshal([]byte(read(t, dashboard)), &board); err != nil {
-		t.Fatal(err)
-	}
-	variables := strings.NewReplacer("$job", ".*", "$instance", ".*", "$__rate_interval", "10s")
 	queries := 0
 	deadline := time.Now().Add(time.Minute)
-	for _, panel := range board.Panels {
+	for _, panel := range panels(t) {
 		for _, target := range panel.Targets {
 			queries++
-			for query := variables.Replace(target.Expr); ; {
+			for query := queried.Replace(target.Expr); ; {
 				n, err := ask(api, query)
 				if err != nil {
 					t.Errorf("%s: %s: %v", panel.Title, query, err)

@@ -6,6 +6,8 @@ import (
 	"os"
 	"strings"
 	"testing"
+
+	"github.com/wsticket/wsticket/wstickettest/notickets"
 )
 
 // TestMain also serves as the node of TestThreeProcesses, as the gateway of
@@ -39,5 +41,5 @@ func TestMain(m *testing.M) {
 	if f := flag.Lookup("test.parallel"); f.Value.String() == f.DefValue {
 		_ = f.Value.Set("6")
 	}
-	os.Exit(m.Run())
+	notickets.Main(m)
 }

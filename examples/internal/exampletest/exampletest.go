@@ -4,6 +4,7 @@ package exampletest
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"net"
@@ -22,6 +23,7 @@ import (
 
 	"github.com/wsticket/wsticket"
 	"github.com/wsticket/wsticket/internal/jwkset"
+	"github.com/wsticket/wsticket/wstickettest/notickets"
 )
 
 const variable = "WSTICKET_EXAMPLE"
@@ -32,7 +34,7 @@ func Main(m *testing.M, main func()) {
 		main()
 		return
 	}
-	os.Exit(m.Run())
+	notickets.Main(m)
 }
 
 func program(args ...string) *exec.Cmd {
@@ -70,8 +72,17 @@ func Start(t *testing.T, keyfile string, flags ...string) (addr, admin string, p
 		return rest
 	}
 	admin, addr = said("admin on "), said("accepting on ")
+	var log bytes.Buffer // the refusals
+	logged := make(chan struct{})
+	t.Cleanup(func() {
+		process.Process.Kill()
+		<-logged
+		notickets.Check(t, "the program's log", log.Bytes())
+	})
 	go func() {
-		for lines.Scan() { // the refusals
+		defer close(logged)
+		for lines.Scan() {
+			log.WriteString(lines.Text() + "\n")
 		}
 	}()
 	conn, err := net.Dial("tcp", addr) // at once

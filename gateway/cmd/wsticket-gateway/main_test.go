@@ -24,6 +24,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/wsticket/wsticket/wstickettest/notickets"
 )
 
 const variable = "WSTICKET_GATEWAY_PROGRAM"
@@ -45,7 +47,7 @@ func TestMain(m *testing.M) {
 		pprof.StopCPUProfile()
 		os.Exit(code)
 	}
-	os.Exit(m.Run())
+	notickets.Main(m)
 }
 
 // A process is the program as its users run it.
@@ -81,6 +83,7 @@ func startAs(t *testing.T, as string, args ...string) *process {
 		if t.Failed() {
 			t.Logf("the end of its log:\n%s", p.log.String()[max(0, p.log.Len()-4000):])
 		}
+		notickets.Check(t, "the gateway's log", p.log.Bytes())
 	})
 	lines := bufio.NewScanner(stderr)
 	first := lines.Scan()

@@ -1,0 +1,9 @@
+package jsonscan
+
+import (
+	"testing"
+
+	"github.com/wsticket/wsticket/wstickettest/notickets"
+)
+
+func TestMain(m *testing.M) { notickets.Main(m) }

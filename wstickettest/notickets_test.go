@@ -1,0 +1,9 @@
+package wstickettest_test
+
+import (
+	"testing"
+
+	"github.com/wsticket/wsticket/wstickettest/notickets"
+)
+
+func TestMain(m *testing.M) { notickets.Main(m) }

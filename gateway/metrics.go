@@ -80,7 +80,7 @@ func newMetrics(g *Gateway, keys *wsticket.Keyring) (*metrics, error) {
 	case *localGuard:
 		config.Replay = guard.ReplayCache
 	case *storeGuard:
-		config.Store = guard.counted
+		config.Store, config.StoreStats = guard.counted, guard.stats
 	}
 	library, err := prommetrics.New(config)
 	if err != nil {
@@ -116,28 +116,6 @@ func newMetrics(g *Gateway, keys *wsticket.Keyring) (*metrics, error) {
 	}
 	return m, nil
 }
-
-// library adds what the library counts, of what lives as long as the gateway does.
-func (m *metrics) library(g *Gateway) error {
-	config := prommetrics.Config{
-		Gates:       map[string]prommetrics.Gate{"connect": gateStats(func() *wsticket.Gate { return g.state.Load().gate })},
-		Connections: g.registry,
-	}
-	if s, ok := g.guard.(*storeGuard); ok {
-		config.StoreStats = s.stats
-	}
-	collector, err := prommetrics.New(config)
-	if err != nil {
-		return err
-	}
-	return m.registry.Register(collector)
-}
-
-// gateStats are those of the gate in force. A reload makes a new one, whose counters
-// begin at 0.
-type gateStats func() *wsticket.Gate
-
-func (gate gateStats) Stats() wsticket.Stats { return gate().Stats() }
 
 const (
 	outcomeUpgraded = "upgraded" // the connection was handed on

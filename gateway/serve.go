@@ -60,10 +60,6 @@ func New(ctx context.Context, config Config, logs io.Writer) (*Gateway, error) {
 		return nil, err
 	}
 	g.install(s)
-	if err := g.metrics.library(g); err != nil {
-		g.guard.Close()
-		return nil, err
-	}
 	return g, nil
 }
 

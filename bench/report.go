@@ -245,3 +245,34 @@ func (r *Report) lost() (all []loss) {
 	}
 	return all
 }
+
+// Summary is what README.md shows of a report: what a check, a handshake and single use
+// cost, and who lets a ticket in twice.
+func (r *Report) Summary() string {
+	var b strings.Builder
+	for _, pick := range []struct {
+		id      string
+		columns []int
+	}{{"checks", []int{0, 1, 2}}, {"handshakes", []int{0, 1, 4}}} {
+		for i := range r.Sections {
+			if s := &r.Sections[i]; s.ID == pick.id {
+				short := Section{}
+				for _, c := range pick.columns {
+					short.Columns = append(short.Columns, s.Columns[c])
+				}
+				for _, row := range s.Rows {
+					runs := [][]float64{}
+					for _, c := range pick.columns {
+						runs = append(runs, row.Runs[c])
+					}
+					short.Rows = append(short.Rows, Row{Name: row.Name, Ours: row.Ours, Runs: runs})
+				}
+				fmt.Fprintf(&b, "%s:\n\n%s\n", s.Title, short.Table())
+			}
+		}
+	}
+	m := &r.Machine
+	with := map[bool]string{true: "with", false: "without"}[m.SHA]
+	fmt.Fprintf(&b, "%s, %s SHA instructions, %d cores that client and server share, %s, %s.\n", m.Processor, with, m.Cores, m.Go, m.Date)
+	return b.String()
+}

@@ -86,14 +86,14 @@ func RunOps(t *testing.T, c OpsConfig) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if fault, _ := c.run(t, string(file)); fault != nil {
+				if _, fault := c.run(t, string(file)); fault != nil {
 					t.Errorf("%s fails again: %v", path, fault)
 				}
 			})
 		}
 	}
 	t.Run("random", func(t *testing.T) {
-		file, fault, account := c.search(t)
+		file, account, fault := c.search(t)
 		t.Logf("seed %d: %v", c.Seed, account)
 		if fault == nil {
 			if account.accepted == 0 {
@@ -141,18 +141,18 @@ func or[T comparable](v, otherwise T) T {
 }
 
 // search runs random files until one fails, which it shortens.
-func (c *OpsConfig) search(tb testing.TB) (file string, fault error, all opsAccount) {
+func (c *OpsConfig) search(tb testing.TB) (file string, all opsAccount, fault error) {
 	rng := mathrand.New(mathrand.NewPCG(c.Seed, 1))
 	for range c.Runs {
 		file = c.draw(rng)
-		fault, account := c.run(tb, file)
+		account, fault := c.run(tb, file)
 		all.add(account)
 		if fault != nil {
 			file, fault = c.shorten(tb, file, fault)
-			return file, fault, all
+			return file, all, fault
 		}
 	}
-	return "", nil, all
+	return "", all, nil
 }
 
 // shorten takes lines out for as long as what is left fails: halves first, then less.
@@ -164,7 +164,7 @@ func (c *OpsConfig) shorten(tb testing.TB, file string, fault error) (string, er
 		shorter := false
 		for at := 0; at < len(lines) && time.Now().Before(end); {
 			rest := slices.Concat(lines[:at], lines[min(at+size, len(lines)):])
-			if f, _ := c.run(tb, strings.Join(rest, "")); f != nil {
+			if _, f := c.run(tb, strings.Join(rest, "")); f != nil {
 				lines, fault, shorter = rest, f, true
 			} else {
 				at += size
@@ -252,18 +252,18 @@ func (a opsAccount) String() string {
 }
 
 // run drives new guards by a file. It returns what the account does not allow.
-func (c *OpsConfig) run(tb testing.TB, file string) (fault error, _ opsAccount) {
+func (c *OpsConfig) run(tb testing.TB, file string) (_ opsAccount, fault error) {
 	w := &opsWorld{c: c, tb: tb, started: time.Now(), tickets: map[string]*opsTicket{}, skews: map[int]int64{}, calm: true}
 	w.guards = c.Open(tb, w.now())
 	if err := errors.Join(w.rotate(), w.verify()); err != nil {
-		return err, w.account
+		return w.account, err
 	}
 	for i, line := range strings.Split(strings.TrimSuffix(file, "\n"), "\n") {
 		if err := w.do(strings.Fields(line)); err != nil {
-			return fmt.Errorf("line %d, %q: %w", i+1, line, err), w.account
+			return w.account, fmt.Errorf("line %d, %q: %w", i+1, line, err)
 		}
 	}
-	return nil, w.account
+	return w.account, nil
 }
 
 // An opsWorld is one file under way.
@@ -481,7 +481,7 @@ func (w *opsWorld) verify() error {
 		w.verifiers = append(w.verifiers, v)
 	}
 	if len(w.verifiers) == 0 {
-		return errors.New("Open returned no guard")
+		return errors.New("no guard came from Open")
 	}
 	return nil
 }

@@ -170,7 +170,7 @@ func TestOpsFindFaults(t *testing.T) {
 			if fault := c.fault(); fault != "" {
 				t.Fatal(fault)
 			}
-			file, fault, account := c.search(t)
+			file, account, fault := c.search(t)
 			if wrong == "" {
 				if fault != nil || account.accepted < 1000 || account.shown < 2*account.accepted {
 					t.Errorf("seed %d: %v, %v\n%s", c.Seed, fault, account, file)
@@ -183,7 +183,7 @@ func TestOpsFindFaults(t *testing.T) {
 			if n := strings.Count(file, "\n"); n > most {
 				t.Errorf("seed %d: %d lines are left, want %d at most:\n%s", c.Seed, n, most, file)
 			}
-			if again, _ := c.run(t, file); again == nil {
+			if _, again := c.run(t, file); again == nil {
 				t.Errorf("seed %d: the shortened file does not fail:\n%s", c.Seed, file)
 			}
 		})
@@ -217,7 +217,7 @@ func TestOpsSkew(t *testing.T) {
 		}
 		file := "skew 1 2\nskew 2 -9\nmint 1 3 0\nshow 1 0,1\nmint 2 3 -1\nshow 2 2\n"
 		for range 3 { // the system's clock may tick in the middle
-			if fault, _ := c.run(t, file); fault != nil {
+			if _, fault := c.run(t, file); fault != nil {
 				t.Fatal(fault)
 			}
 			if seen[1].Load()-seen[0].Load() == 2 && seen[0].Load()-seen[2].Load() == 2 {
@@ -234,7 +234,7 @@ func TestOpsSkew(t *testing.T) {
 func TestOpsBadFiles(t *testing.T) {
 	c := OpsConfig{Open: func(testing.TB, time.Time) []wsticket.ReplayGuard { return opsGuards("", 0) }, MaxTTL: testTTL, Leeway: testLeeway}
 	for _, line := range []string{"dance", "mint 1", "mint 1 2 x", "show 1 x", "mint 1 999 0", "clock"} {
-		if fault, _ := c.run(t, "mint 1 2 0\n"+line+"\n"); fault == nil || !strings.HasPrefix(fault.Error(), "line 2, ") {
+		if _, fault := c.run(t, "mint 1 2 0\n"+line+"\n"); fault == nil || !strings.HasPrefix(fault.Error(), "line 2, ") {
 			t.Errorf("%q: %v", line, fault)
 		}
 	}

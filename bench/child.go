@@ -1,0 +1,214 @@
+package bench
+
+import (
+	"bufio"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math/big"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"runtime"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// childVariable holds the configuration of a process that is a server of ours.
+const childVariable = "WSTICKET_BENCH_SERVER"
+
+// Child makes this process a server, where it was started to be one, and does not return
+// then. A program that calls Run calls it first.
+func Child() {
+	config := os.Getenv(childVariable)
+	if config == "" {
+		return
+	}
+	if err := childMain([]byte(config)); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	os.Exit(0)
+}
+
+type childConfig struct {
+	schemeConfig
+	Scheme string
+	TLS    bool
+}
+
+type childAsk struct {
+	Mint   int  `json:",omitempty"` // so many tickets
+	Settle bool `json:",omitempty"` // collect garbage first
+}
+
+type childAnswer struct {
+	Addr, Mints string        `json:",omitempty"` // at first: where it listens
+	CPU         time.Duration // of the process so far
+	RSS         int64         // resident bytes
+	Tickets     []string      `json:",omitempty"`
+	Error       string        `json:",omitempty"`
+}
+
+func childMain(text []byte) error {
+	var c childConfig
+	if err := json.Unmarshal(text, &c); err != nil {
+		return err
+	}
+	s, err := schemeOf(c.Scheme)
+	if err != nil {
+		return err
+	}
+	server, err := s.start(c.schemeConfig)
+	if err != nil {
+		return err
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	first := childAnswer{Addr: listener.Addr().String()}
+	if c.TLS {
+		certificate, err := selfSigned()
+		if err != nil {
+			return err
+		}
+		listener = tls.NewListener(listener, &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS13, NextProtos: []string{"http/1.1"}})
+	}
+	go func() { _ = server.serve(listener) }()
+	if server.mints != nil {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return err
+		}
+		first.Mints = l.Addr().String()
+		go func() { _ = http.Serve(l, server.mints) }()
+	}
+	answers := json.NewEncoder(os.Stdout)
+	if err := answers.Encode(first); err != nil {
+		return err
+	}
+	for asks := json.NewDecoder(os.Stdin); ; {
+		var ask childAsk
+		if err := asks.Decode(&ask); errors.Is(err, io.EOF) {
+			return nil
+		} else if err != nil {
+			return err
+		}
+		var a childAnswer
+		for range ask.Mint {
+			ticket, err := server.mint()
+			if err != nil {
+				a.Error = err.Error()
+				break
+			}
+			a.Tickets = append(a.Tickets, ticket)
+		}
+		if ask.Settle {
+			runtime.GC()
+			debug.FreeOSMemory()
+		}
+		var usage syscall.Rusage
+		if err := syscall.Getrusage(syscall.RUSAGE_SELF, &usage); err != nil {
+			return err
+		}
+		a.CPU, a.RSS = time.Duration(usage.Utime.Nano()+usage.Stime.Nano()), resident()
+		if err := answers.Encode(a); err != nil {
+			return err
+		}
+	}
+}
+
+// resident is how much memory of the process is in RAM.
+func resident() int64 {
+	text, err := os.ReadFile("/proc/self/statm")
+	if err != nil {
+		return 0
+	}
+	pages, _ := strconv.ParseInt(strings.Fields(string(text))[1], 10, 64)
+	return pages * int64(os.Getpagesize())
+}
+
+func selfSigned() (tls.Certificate, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "bench"}, NotAfter: time.Now().Add(time.Hour), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, err
+}
+
+// A child is a server in a process of its own, so that its CPU time and memory are its
+// own too.
+type child struct {
+	cmd     *exec.Cmd
+	in      io.WriteCloser
+	asks    *json.Encoder
+	answers *json.Decoder
+	addr    string
+	mints   string
+}
+
+func startChild(ctx context.Context, s *scheme, c schemeConfig, secure bool) (*child, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	config, err := json.Marshal(childConfig{c, s.name, secure})
+	if err != nil {
+		return nil, err
+	}
+	p := &child{cmd: exec.CommandContext(ctx, self)}
+	p.cmd.Env = append(os.Environ(), childVariable+"="+string(config))
+	p.cmd.Stderr = os.Stderr
+	if p.in, err = p.cmd.StdinPipe(); err != nil {
+		return nil, err
+	}
+	out, err := p.cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := p.cmd.Start(); err != nil {
+		return nil, err
+	}
+	p.asks, p.answers = json.NewEncoder(p.in), json.NewDecoder(bufio.NewReader(out))
+	var first childAnswer
+	if err := p.answers.Decode(&first); err != nil {
+		p.stop()
+		return nil, fmt.Errorf("%s did not start: %w", s.name, err)
+	}
+	p.addr, p.mints = first.Addr, first.Mints
+	return p, nil
+}
+
+func (p *child) ask(ask childAsk) (a childAnswer, err error) {
+	if err := p.asks.Encode(ask); err != nil {
+		return a, err
+	}
+	if err := p.answers.Decode(&a); err != nil {
+		return a, err
+	}
+	if a.Error != "" {
+		return a, errors.New(a.Error)
+	}
+	return a, nil
+}
+
+func (p *child) stop() {
+	p.in.Close()
+	_ = p.cmd.Process.Kill()
+	_ = p.cmd.Wait()
+}

@@ -15,10 +15,10 @@ import (
 	"github.com/wsticket/wsticket/internal/quote"
 )
 
-// Explain does what [Verifier.Peek] does, and its error says more: if the MAC of the
-// ticket is right, it shows the values that were compared. It allocates, and the error
-// owns what it says. It is for tools, for support and for a log of one's own; a
-// [Refusal] says the same.
+// Explain does what [Verifier.Peek] does, and its error says more: it shows the values
+// that were compared; those of the ticket only if its MAC is right. It allocates, and
+// the error owns what it says. It is for tools, for support and for a log of one's own;
+// a [Refusal] says the same.
 //
 // Values are escaped and cut at 64 bytes, and none has a piece of the ticket in it.
 func (v *Verifier) Explain(r Request, t *Ticket) error { return v.ExplainAt(time.Now(), r, t) }

@@ -48,7 +48,8 @@ type GateConfig struct {
 	AnyRequest bool
 
 	// PeerAddr supplies the address that a ticket's ip is compared with. nil means
-	// Request.RemoteAddr, with a port or without, which is wrong behind a proxy.
+	// Request.RemoteAddr, with a port or without. Behind a proxy that is the proxy's
+	// address, unless a middleware has changed it.
 	PeerAddr func(*http.Request) netip.Addr
 
 	// Authorize may refuse a valid ticket, before it is spent. An error with a refusal

@@ -24,10 +24,10 @@ import (
 type Refusal struct {
 	Code Error
 	// Err says why: "wsticket: malformed: iat is not an integer of seconds
-	// (1795219210.53)". If the ticket's MAC is right, it shows the values that were
-	// compared. The words are made when Error is called. Values are escaped and cut at
-	// 64 bytes, and none has a piece of the ticket in it. An error of Authorize, or of
-	// a guard of your own, keeps its text. See also [ReasonOf].
+	// (1795219210.53)". It shows the values that were compared; those of the ticket
+	// only if its MAC is right. The words are made when Error is called. Values are
+	// escaped and cut at 64 bytes, and none has a piece of the ticket in it. An error
+	// of Authorize, or of a guard of your own, keeps its text. See also [ReasonOf].
 	Err error
 	// Remote is the peer's address, where there is a connection to ask.
 	Remote net.Addr

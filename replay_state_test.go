@@ -152,6 +152,7 @@ func TestReplaySeal(t *testing.T) {
 		c := loadedAt(t, replayStart-100, path, stateConfig)
 		accepts := make([][]Use, goroutines)
 		var over atomic.Bool
+		var uses atomic.Int64
 		var wait sync.WaitGroup
 		begin := make(chan struct{})
 		for g := range goroutines {
@@ -160,6 +161,7 @@ func TestReplaySeal(t *testing.T) {
 				for i := uint64(0); i < 1e6; i++ {
 					s := replayTicket(uint64(g)<<32|i, replayStart, 1+int64(i%stateTTL))
 					late := over.Load()
+					uses.Add(1)
 					switch err := spendOf(c, s); {
 					case err == nil:
 						accepts[g] = append(accepts[g], s)
@@ -174,7 +176,7 @@ func TestReplaySeal(t *testing.T) {
 			})
 		}
 		close(begin)
-		for range round * 100 {
+		for uses.Load() < int64(round*500) { // in the middle of them
 			runtime.Gosched()
 		}
 		c.Seal()

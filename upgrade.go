@@ -56,9 +56,9 @@ type UpgraderConfig struct {
 	ResponseHeader http.Header
 
 	// PeerAddr supplies the address that a ticket's ip is compared with. nil means the
-	// address of the connection, which is wrong behind a proxy. The Upgrader by itself
-	// never believes a header that claims an address. PeerAddr runs before the ticket
-	// is looked at; the head that it sees still has the ticket in it.
+	// address of the connection, which behind a proxy is the proxy's. The Upgrader by
+	// itself never believes a header that claims an address. PeerAddr runs before the
+	// ticket is looked at; the head that it sees still has the ticket in it.
 	PeerAddr func(net.Conn, *Handshake) netip.Addr
 
 	// Authorize may refuse a valid ticket, before it is spent and before the client is

@@ -148,7 +148,6 @@ export function connect({
         const leave = hangUp;
         hangUp = drop;
         stop(expire);
-        settle();
         live = ws;
         ws.binaryType = binaryType;
         after(() => { failures = slotEnd = same = 0; }, stableAfter);

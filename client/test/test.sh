@@ -3,7 +3,7 @@
 #
 #     client/test/test.sh
 #
-# With everything, in MINUTES on two cores: mutants, the thousand clients, ten thousand
+# With everything, in some minutes: mutants, the thousand clients, ten thousand
 # reconnects, Chromium and Firefox, Node 22, Bun, Deno, esbuild, TypeScript. It needs Go
 # and the browsers, and installs the rest from npm, as package-lock.json has it:
 #

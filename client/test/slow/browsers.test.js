@@ -15,18 +15,27 @@ const browsers = {
 // Short waits, so that a test takes seconds; all else is as a page has it.
 const quick = { baseDelay: 300, maxDelay: 1_500 };
 
+const running = [];
+
+// Of the file and not of a suite, and by force where a browser does not go by itself: one
+// that is left keeps the test from ending.
+after(() => Promise.all(running.map(async (browser) => {
+  const late = setTimeout(() => browser.process().kill("SIGKILL"), 10_000);
+  await browser.close().catch(() => {});
+  clearTimeout(late);
+})));
+
 // Both at once: most of the time is spent waiting.
 describe("browsers", { skip: slow, concurrency: 2 }, () => Object.entries(browsers).forEach(([browser, { names, args }]) => {
   describe(browser, { timeout: 900_000 }, () => {
     let puppeteer, launched;
-    after(() => launched?.close());
 
     /** A page of a gateway of its own, or undefined where there is no browser. */
     async function open(t, options) {
       const path = onPath(...names);
       if (!path) return missing(t, `no ${names[0]} on PATH; get it, for instance with: apt-get install ${names[0]}`), {};
       puppeteer ??= (await import("puppeteer-core")).default;
-      launched ??= await puppeteer.launch({ browser, executablePath: path, args, headless: true, timeout: 120_000 });
+      if (!launched) running.push(launched = await puppeteer.launch({ browser, executablePath: path, args, headless: true, timeout: 120_000 }));
       const gateway = await Gateway.start({ files: pages, ...options });
       const page = await launched.newPage();
       t.after(() => page.close());

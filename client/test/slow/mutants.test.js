@@ -196,7 +196,7 @@ test("every mutant is noticed", { skip: slow, timeout: 3_600_000 }, async (t) =>
       const order = new Set([first[name[0]], ...units].filter(Boolean));
       writeFileSync(all, [...order].map((name) => `import "./${name}.test.js";\n`).join(""));
       const child = spawn(process.execPath, ["--test-reporter", fileURLToPath(new URL("./bail.mjs", import.meta.url)), all], { stdio: "ignore", env });
-      const late = setTimeout(() => { endless.push(name); child.kill("SIGKILL"); }, 120_000);
+      const late = setTimeout(() => { endless.push(name); child.kill("SIGKILL"); }, 60_000);
       const status = await new Promise((done) => child.once("exit", done));
       clearTimeout(late);
       return status === 0;

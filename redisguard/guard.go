@@ -137,6 +137,8 @@ func (g *Guard) spend(ctx context.Context, u wsticket.Use) (locally bool, err er
 	}
 	l := g.laneOf(&u.Identity)
 	switch {
+	case l.misfit.Load():
+		return false, unavailable(errMisfit)
 	case l.evicting.Load():
 		return false, errEvicting
 	case g.rules.early(u.Issued, l.since.Load()):

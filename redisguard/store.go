@@ -140,15 +140,23 @@ func parseLook(text string) (l look, err error) {
 	return l, nil
 }
 
-// fault says why the store does not fit, or nil. Its clock was read at a node's time
-// between before and after.
-func (l *look) fault(mode rueidis.ClientMode, maxSkew time.Duration, before, after time.Time) error {
+// misfit says why the store is none to make claims at with this client, or nil.
+func (l *look) misfit(mode rueidis.ClientMode) error {
 	var major int
 	if _, err := fmt.Sscanf(l.version, "%d.", &major); err != nil || major < 7 {
 		return fmt.Errorf("%w: it is version %q; it must be Redis 7 or later, or Valkey", errMisfit, l.version)
 	}
 	if l.cluster != (mode == rueidis.ClientModeCluster) {
 		return fmt.Errorf("%w: it is a node of a Cluster, and the client does not use it as one; may its user call CLUSTER SLOTS?", errMisfit)
+	}
+	return nil
+}
+
+// fault says why the store does not fit, or nil. Its clock was read at a node's time
+// between before and after.
+func (l *look) fault(mode rueidis.ClientMode, maxSkew time.Duration, before, after time.Time) error {
+	if err := l.misfit(mode); err != nil {
+		return err
 	}
 	if l.policy != "noeviction" {
 		return fmt.Errorf("%w: its maxmemory-policy is %q, under which it may forget used tickets; set noeviction", errMisfit, l.policy)

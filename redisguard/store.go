@@ -2,8 +2,10 @@ package redisguard
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
+	"net"
 	"net/url"
 	"strings"
 	"time"
@@ -167,4 +169,24 @@ func (l *look) fault(mode rueidis.ClientMode, maxSkew time.Duration, before, aft
 		return fmt.Errorf("%w: its clock is %v behind this node's, MaxSkew is %v; keep both in time", errMisfit, behind.Round(time.Millisecond), maxSkew)
 	}
 	return nil
+}
+
+// dialTLS connects to a server and holds its certificate against serverName.
+func dialTLS(host string) func(context.Context, string, *net.Dialer, *tls.Config) (net.Conn, error) {
+	return func(ctx context.Context, address string, dialer *net.Dialer, config *tls.Config) (net.Conn, error) {
+		config = config.Clone()
+		config.ServerName = serverName(host, address)
+		return (&tls.Dialer{NetDialer: dialer, Config: config}).DialContext(ctx, "tcp", address)
+	}
+}
+
+// serverName is the host that the certificate of a server must be for: the one under which
+// the server was found. Where that is a bare address and the URL has a name, it is the name:
+// nodes of a Cluster announce addresses and have a certificate for all of them.
+func serverName(host, address string) string {
+	found, _, err := net.SplitHostPort(address)
+	if err != nil || net.ParseIP(found) != nil && net.ParseIP(host) == nil {
+		return host
+	}
+	return found
 }

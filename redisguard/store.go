@@ -171,7 +171,7 @@ func (l *look) fault(mode rueidis.ClientMode, maxSkew time.Duration, before, aft
 	return nil
 }
 
-// dialTLS connects to a server and holds its certificate against serverName.
+// dialTLS connects to a server and checks its certificate for serverName.
 func dialTLS(host string) func(context.Context, string, *net.Dialer, *tls.Config) (net.Conn, error) {
 	return func(ctx context.Context, address string, dialer *net.Dialer, config *tls.Config) (net.Conn, error) {
 		config = config.Clone()

@@ -171,8 +171,8 @@ func TestTLSOfEachHost(t *testing.T) {
 	}
 }
 
-// A server is held against the host that it was found under; an address that a node has
-// announced, against the host of the URL.
+// A certificate is checked for the host that the server was found under; an address that a node has
+// announced, for the host of the URL.
 func TestServerName(t *testing.T) {
 	for _, tt := range []struct{ host, address, want string }{
 		{"a", "a:1", "a"}, {"a", "b:1", "b"}, {"a", "10.0.0.1:1", "a"}, {"a", "[::1]:1", "a"},

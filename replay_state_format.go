@@ -18,6 +18,8 @@ import (
 // how many tickets it has, how many of these are in the filter, and then its lanes and
 // its filter if they hold any. Numbers are little-endian.
 //
+// Later versions begin with the same words, by which foreign knows a state.
+//
 // The checksums (CRC-32C) are for accidents. Whoever can write the file on purpose can
 // do what the process does.
 const stateMagic = "wsticket replay state 1\n"

@@ -2,6 +2,7 @@ package etcdguard
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -96,5 +97,17 @@ func TestNoStore(t *testing.T) {
 	}
 	if d := time.Since(began); d > 2*time.Second {
 		t.Errorf("it took %v", d)
+	}
+}
+
+// Whatever a use ends with is counted once, and what is no acceptance not as one.
+func TestCount(t *testing.T) {
+	var c counters
+	for _, err := range []error{nil, wsticket.ErrReplayed, wsticket.ErrIssuedBeforeStart, errReplayedHere, errGone, late(nil), errSlotOver, errOtherStore, errors.New("odd")} {
+		c.count(err)
+	}
+	want := Stats{Claimed: 1, Replayed: 1, ReplayedHere: 1, IssuedBeforeStart: 1, Timeout: 1, Gone: 1, Unavailable: 2, Late: 1}
+	if got := c.stats(); got != want {
+		t.Errorf("%+v, want %+v", got, want)
 	}
 }

@@ -275,6 +275,8 @@ func (c *counters) count(err error) {
 		}
 	case *spendError:
 		o = e.outcome
+	default:
+		o = unavailable
 	}
 	c.of[o].Add(1)
 }

@@ -63,7 +63,8 @@ type Bus struct {
 var _ live.Bus = (*Bus)(nil)
 
 // NewBus checks the configuration, reports all its faults at once, and connects. It fails
-// where the store does not answer until ctx ends, or for 5 s.
+// at once where there is nobody to connect to, and where the store does not answer until
+// ctx ends, or for 5 s.
 func NewBus(ctx context.Context, c BusConfig) (*Bus, error) {
 	var f faults
 	b := &Bus{

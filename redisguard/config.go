@@ -31,7 +31,9 @@ type Config struct {
 	URL string
 
 	// TLS is for what a URL cannot say: other roots, or a certificate for this
-	// node. It needs rediss://.
+	// node. It needs rediss://. Each server must have a certificate for the host under which
+	// the URL, a Sentinel or the Cluster names it, or for the host of the URL where they
+	// name it by a bare address; with ServerName, for that.
 	TLS *tls.Config
 
 	// SentinelUser and SentinelPassword are for the Sentinels of the URL, which have
@@ -201,6 +203,9 @@ func (f *faults) store(url string, tlsConfig *tls.Config, sentinelUser, sentinel
 				merged.ServerName = option.TLSConfig.ServerName
 			}
 			option.TLSConfig = merged
+		}
+		if option.TLSConfig != nil && (tlsConfig == nil || tlsConfig.ServerName == "") {
+			option.DialCtxFn = dialTLS(option.TLSConfig.ServerName)
 		}
 		if option.Sentinel.MasterSet == "" && (sentinelUser != "" || sentinelPassword != "") {
 			f.addf("a user of Sentinels is given and the URL has no master_set")

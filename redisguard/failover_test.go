@@ -7,6 +7,8 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -188,6 +190,40 @@ func TestCluster(t *testing.T) {
 	a.showAgain(used, nodes[0], nodes[1], late)
 	t.Logf("the replica took over %v after the death of its primary; until then %d tickets were taken and %d refused; all lanes take tickets again %v later",
 		promoted.Sub(killed).Round(time.Millisecond), others, refused, time.Since(promoted).Round(time.Millisecond))
+}
+
+// With WaitReplicas a Cluster takes what a replica has, and refuses what none has.
+func TestClusterWaitReplicas(t *testing.T) {
+	t.Parallel()
+	slow(t)
+	c := startCluster(t)
+	config := shortest(c.url())
+	config.WaitReplicas = 1
+	a := newAccount(t)
+	g := newNodes(t, 1, config)[0]
+	used := a.mustAccept(200, 25, g)
+	c.replicas[0].freeze()
+	var taken, refused atomic.Int32
+	var all sync.WaitGroup
+	for range 200 {
+		all.Go(func() {
+			switch err := a.spend(g, ticket(25)); {
+			case err == nil:
+				taken.Add(1)
+			case errors.Is(err, wsticket.ErrReplayUnavailable):
+				refused.Add(1)
+			default:
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	if taken.Load() < 40 || refused.Load() < 20 {
+		t.Errorf("without one of three replicas %d are taken and %d refused", taken.Load(), refused.Load())
+	}
+	c.replicas[0].thaw()
+	a.acceptsAgain(20*time.Second, g)
+	a.showAgain(used, g)
 }
 
 // moveSlot moves one slot from the first primary to the second, key by key, as a

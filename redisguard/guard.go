@@ -45,10 +45,10 @@ type rules struct {
 }
 
 // New checks the configuration, reports all its faults at once, connects, and has a
-// look at the store: it fails where the store does not answer until ctx ends (or for
-// 5 s), is no primary, may evict keys, is older than Redis 7, or has a clock that is
-// off by more than MaxSkew. With DangerouslyAcceptLocally, a store that does not answer
-// is no error.
+// look at the store: it fails at once where there is nobody to connect to, and where the
+// store does not answer until ctx ends (or for 5 s), is no primary, may evict keys, is
+// older than Redis 7, or has a clock that is off by more than MaxSkew. With
+// DangerouslyAcceptLocally, a store that does not answer is no error.
 //
 // It does not wait until the guard is ready, see [Guard.ReadyAt].
 func New(ctx context.Context, config Config) (*Guard, error) {
@@ -137,6 +137,8 @@ func (g *Guard) spend(ctx context.Context, u wsticket.Use) (locally bool, err er
 	}
 	l := g.laneOf(&u.Identity)
 	switch {
+	case l.misfit.Load():
+		return false, unavailable(errMisfit)
 	case l.evicting.Load():
 		return false, errEvicting
 	case g.rules.early(u.Issued, l.since.Load()):

@@ -26,6 +26,7 @@ type lane struct {
 	looked   atomic.Int64 // when the store last answered, ns
 	failing  atomic.Bool  // the last call did not get through
 	evicting atomic.Bool  // the store may evict keys
+	misfit   atomic.Bool  // the store is none to make claims at
 
 	evicted    atomic.Uint64 // keys, at the last look
 	lookedOnce atomic.Bool
@@ -41,7 +42,7 @@ type lane struct {
 func newLane(g *Guard, client rueidis.Client, n int) *lane {
 	keys := g.store.prefix + "{" + laneTags[n] + "}"
 	l := &lane{g: g, client: client, keys: keys, epoch: keys + "epoch"}
-	l.failing.Store(client == nil)
+	l.failing.Store(true) // until the first look
 	return l
 }
 

@@ -71,6 +71,8 @@ var mutants = []mutant{
 	{"any number may wait", "TestMaxPending", "stats.go", "if c.pending.Add(1) > c.maxPending {", "if c.pending.Add(1) < 0 {"},
 	{"a failed call is not made again", "TestLostAnswer", "lane.go", "again := isAway(err)", "again := false"},
 	{"what came with an unknown command is told", "TestUnknownCommandShowsNothing", "errors.go", "; found {", "; found && false {"},
+	{"a store that does not fit and comes later is taken", "TestMisfitComesLater", "watch.go", "l.misfit.Store(seen.misfit(l.client.Mode()) != nil)", ""},
+	{"all certificates must be for the host of the URL", "TestTLSOfEachHost", "config.go", "option.DialCtxFn = dialTLS(option.TLSConfig.ServerName)", ""},
 	{"New does not heed its context", "TestNewKeepsToItsContext", "store.go", "case <-ctx.Done():\n\t\tgo func", "case <-make(chan int):\n\t\tgo func"},
 
 	// Endings.

@@ -297,6 +297,36 @@ func TestEviction(t *testing.T) {
 	within(t, backSoon, "the alarm", func() bool { return g.Stats().Evicted > 0 })
 }
 
+// A guard that was made without a store takes none that does not fit: here a Cluster that its
+// user may not use as one, so that its claims would be under other keys than those of
+// other nodes.
+func TestMisfitComesLater(t *testing.T) {
+	t.Parallel()
+	s := startServer(t, "--cluster-enabled", "yes", "--user", "nobody", "on", "nopass", "~*", "&*", "+@all", "-cluster")
+	s.must("CLUSTER", "ADDSLOTSRANGE", "0", "16383")
+	s.until("the Cluster is whole", func() bool { return s.field("cluster_state", "CLUSTER", "INFO") == "ok" })
+	remember(t, s)
+	p := startProxy(t, s.addr())
+	p.refuse.Store(true)
+	config := shortest("redis://nobody:any@" + strings.TrimPrefix(p.url(), "redis://"))
+	config.DangerouslyAcceptLocally = newCache(t, time.Unix(0, 0))
+	g, err := New(t.Context(), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer g.Close()
+	p.refuse.Store(false)
+	within(t, backSoon, "the store is found", func() bool { return !g.Stats().Away })
+	for range 10 {
+		if err := spend(g, ticket(20)); !errors.Is(err, wsticket.ErrReplayUnavailable) || !errors.Is(err, errMisfit) {
+			t.Errorf("%v", err)
+		}
+	}
+	if st := g.Stats(); st.Claimed != 0 || st.Unavailable != 10 {
+		t.Errorf("%+v", st)
+	}
+}
+
 // A guard that is told so takes tickets by itself while the store is away: once a node.
 func TestDangerouslyAcceptLocally(t *testing.T) {
 	t.Parallel()

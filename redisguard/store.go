@@ -2,8 +2,10 @@ package redisguard
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
+	"net"
 	"net/url"
 	"strings"
 	"time"
@@ -140,15 +142,23 @@ func parseLook(text string) (l look, err error) {
 	return l, nil
 }
 
-// fault says why the store does not fit, or nil. Its clock was read at a node's time
-// between before and after.
-func (l *look) fault(mode rueidis.ClientMode, maxSkew time.Duration, before, after time.Time) error {
+// misfit says why the store is none to make claims at with this client, or nil.
+func (l *look) misfit(mode rueidis.ClientMode) error {
 	var major int
 	if _, err := fmt.Sscanf(l.version, "%d.", &major); err != nil || major < 7 {
 		return fmt.Errorf("%w: it is version %q; it must be Redis 7 or later, or Valkey", errMisfit, l.version)
 	}
 	if l.cluster != (mode == rueidis.ClientModeCluster) {
 		return fmt.Errorf("%w: it is a node of a Cluster, and the client does not use it as one; may its user call CLUSTER SLOTS?", errMisfit)
+	}
+	return nil
+}
+
+// fault says why the store does not fit, or nil. Its clock was read at a node's time
+// between before and after.
+func (l *look) fault(mode rueidis.ClientMode, maxSkew time.Duration, before, after time.Time) error {
+	if err := l.misfit(mode); err != nil {
+		return err
 	}
 	if l.policy != "noeviction" {
 		return fmt.Errorf("%w: its maxmemory-policy is %q, under which it may forget used tickets; set noeviction", errMisfit, l.policy)
@@ -159,4 +169,24 @@ func (l *look) fault(mode rueidis.ClientMode, maxSkew time.Duration, before, aft
 		return fmt.Errorf("%w: its clock is %v behind this node's, MaxSkew is %v; keep both in time", errMisfit, behind.Round(time.Millisecond), maxSkew)
 	}
 	return nil
+}
+
+// dialTLS connects to a server and checks its certificate for serverName.
+func dialTLS(host string) func(context.Context, string, *net.Dialer, *tls.Config) (net.Conn, error) {
+	return func(ctx context.Context, address string, dialer *net.Dialer, config *tls.Config) (net.Conn, error) {
+		config = config.Clone()
+		config.ServerName = serverName(host, address)
+		return (&tls.Dialer{NetDialer: dialer, Config: config}).DialContext(ctx, "tcp", address)
+	}
+}
+
+// serverName is the host that the certificate of a server must be for: the one under which
+// the server was found. Where that is a bare address and the URL has a name, it is the name:
+// nodes of a Cluster announce addresses and have a certificate for all of them.
+func serverName(host, address string) string {
+	found, _, err := net.SplitHostPort(address)
+	if err != nil || net.ParseIP(found) != nil && net.ParseIP(host) == nil {
+		return host
+	}
+	return found
 }

@@ -64,15 +64,17 @@ func (l *lane) look(ctx context.Context) error {
 	before := time.Now()
 	seen, err := takeLook(ctx, l.client, l.epoch, l.g.rules, l.since.Load())
 	after := time.Now()
-	l.failing.Store(isAway(err))
 	if err != nil {
+		l.failing.Store(isAway(err))
 		return err
 	}
 	l.note(seen.since)
 	l.evicting.Store(seen.policy != "noeviction")
+	l.misfit.Store(seen.misfit(l.client.Mode()) != nil)
 	if was, before := l.evicted.Swap(seen.evicted), l.lookedOnce.Swap(true); before && seen.evicted > was {
 		l.g.counters.evicted.Add(seen.evicted - was)
 	}
 	l.g.counters.clockOff.Store(int64(time.UnixMilli(seen.now).Sub(before.Add(after.Sub(before) / 2))))
+	l.failing.Store(false) // last, for then it is asked
 	return seen.fault(l.client.Mode(), time.Duration(l.g.rules.maxSkew)*time.Second, before, after)
 }

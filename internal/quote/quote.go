@@ -24,7 +24,7 @@ const (
 // the separators U+2028 and U+2029, the marks of bidirectional text, bytes that
 // are no UTF-8. A value with a piece of ticket in it is not shown, nor one with
 // something like a ticket.
-func Append(dst, text, ticket []byte) []byte { return value(dst, text, ticket, `"`) }
+func Append(dst, text, ticket []byte) []byte { return value(dst, text, ticket, `"`, Limit) }
 
 // Text is text as Append shows it where no ticket is known.
 func Text(text string) string { return string(Append(nil, []byte(text), nil)) }
@@ -32,10 +32,14 @@ func Text(text string) string { return string(Append(nil, []byte(text), nil)) }
 // AppendBare is Append without the quotes, for the text of a JSON value and for
 // fields that get quotes from somebody else. Quotes and backslashes stay as they
 // are.
-func AppendBare(dst, text, ticket []byte) []byte { return value(dst, text, ticket, "") }
+func AppendBare(dst, text, ticket []byte) []byte { return value(dst, text, ticket, "", Limit) }
 
-func value(dst, text, ticket []byte, mark string) []byte {
-	if Leaks(text, ticket) {
+// AppendBareUpTo is AppendBare with another limit, for the words of another package,
+// which may have something of a stranger's in them.
+func AppendBareUpTo(dst, text []byte, limit int) []byte { return value(dst, text, nil, "", limit) }
+
+func value(dst, text, ticket []byte, mark string, limit int) []byte {
+	if leaks(text, ticket, limit) {
 		return append(dst, hidden...)
 	}
 	dst = append(dst, mark...)
@@ -44,7 +48,7 @@ func value(dst, text, ticket []byte, mark string) []byte {
 		r, n := utf8.DecodeRune(text)
 		before := len(dst)
 		dst = escape(dst, text[:n], r, mark != "")
-		if len(dst)-start > Limit {
+		if len(dst)-start > limit {
 			dst, whole = dst[:before], false
 			break
 		}
@@ -69,8 +73,10 @@ func escape(dst, text []byte, r rune, quoted bool) []byte {
 
 // Leaks says whether what [Append] would show of text holds a piece of ticket, or
 // of anything that looks like one.
-func Leaks(text, ticket []byte) bool {
-	shown := text[:min(len(text), Limit+piece)]
+func Leaks(text, ticket []byte) bool { return leaks(text, ticket, Limit) }
+
+func leaks(text, ticket []byte, limit int) bool {
+	shown := text[:min(len(text), limit+piece)]
 	for i := 0; i+piece <= len(shown); i++ {
 		if bytes.Contains(ticket, shown[i:i+piece]) {
 			return true

@@ -61,8 +61,7 @@ func (e *brokenError) Unwrap() error { return e.cause }
 // brief is what err says, escaped and cut: crypto/tls puts all that a client asked for
 // into some errors. Those of a network fit.
 func brief(err error) string {
-	const most = 200
-	return string(quote.AppendBareUpTo(nil, []byte(err.Error()), most))
+	return quote.Words(err.Error(), 200)
 }
 
 // refuse answers with the class of err, tells the application, and sees the

@@ -24,7 +24,7 @@ const (
 // the separators U+2028 and U+2029, the marks of bidirectional text, bytes that
 // are no UTF-8. A value with a piece of ticket in it is not shown, nor one with
 // something like a ticket.
-func Append(dst, text, ticket []byte) []byte { return value(dst, text, ticket, `"`, Limit) }
+func Append(dst, text, ticket []byte) []byte { return value(dst, text, ticket, `"`) }
 
 // Text is text as Append shows it where no ticket is known.
 func Text(text string) string { return string(Append(nil, []byte(text), nil)) }
@@ -32,14 +32,25 @@ func Text(text string) string { return string(Append(nil, []byte(text), nil)) }
 // AppendBare is Append without the quotes, for the text of a JSON value and for
 // fields that get quotes from somebody else. Quotes and backslashes stay as they
 // are.
-func AppendBare(dst, text, ticket []byte) []byte { return value(dst, text, ticket, "", Limit) }
+func AppendBare(dst, text, ticket []byte) []byte { return value(dst, text, ticket, "") }
 
-// AppendBareUpTo is AppendBare with another limit, for the words of another package,
-// which may have something of a stranger's in them.
-func AppendBareUpTo(dst, text []byte, limit int) []byte { return value(dst, text, nil, "", limit) }
+// Words is a sentence of another package, which may quote a stranger: escaped as by
+// AppendBare, and cut at so many bytes.
+func Words(text string, most int) string {
+	var dst []byte
+	for rest := []byte(text); len(rest) > 0; {
+		r, n := utf8.DecodeRune(rest)
+		before := len(dst)
+		if dst = escape(dst, rest[:n], r, false); len(dst) > most {
+			return string(dst[:before]) + cut
+		}
+		rest = rest[n:]
+	}
+	return string(dst)
+}
 
-func value(dst, text, ticket []byte, mark string, limit int) []byte {
-	if leaks(text, ticket, limit) {
+func value(dst, text, ticket []byte, mark string) []byte {
+	if Leaks(text, ticket) {
 		return append(dst, hidden...)
 	}
 	dst = append(dst, mark...)
@@ -48,7 +59,7 @@ func value(dst, text, ticket []byte, mark string, limit int) []byte {
 		r, n := utf8.DecodeRune(text)
 		before := len(dst)
 		dst = escape(dst, text[:n], r, mark != "")
-		if len(dst)-start > limit {
+		if len(dst)-start > Limit {
 			dst, whole = dst[:before], false
 			break
 		}
@@ -73,10 +84,8 @@ func escape(dst, text []byte, r rune, quoted bool) []byte {
 
 // Leaks says whether what [Append] would show of text holds a piece of ticket, or
 // of anything that looks like one.
-func Leaks(text, ticket []byte) bool { return leaks(text, ticket, Limit) }
-
-func leaks(text, ticket []byte, limit int) bool {
-	shown := text[:min(len(text), limit+piece)]
+func Leaks(text, ticket []byte) bool {
+	shown := text[:min(len(text), Limit+piece)]
 	for i := 0; i+piece <= len(shown); i++ {
 		if bytes.Contains(ticket, shown[i:i+piece]) {
 			return true

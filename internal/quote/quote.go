@@ -38,13 +38,13 @@ func AppendBare(dst, text, ticket []byte) []byte { return value(dst, text, ticke
 // AppendBare, and cut at so many bytes.
 func Words(text string, most int) string {
 	var dst []byte
-	for rest := []byte(text); len(rest) > 0; {
-		r, n := utf8.DecodeRune(rest)
+	for at := 0; at < len(text); {
+		r, size := utf8.DecodeRuneInString(text[at:])
 		before := len(dst)
-		if dst = escape(dst, rest[:n], r, false); len(dst) > most {
+		if dst = escape(dst, []byte(text[at:at+size]), r, false); len(dst) > most {
 			return string(dst[:before]) + cut
 		}
-		rest = rest[n:]
+		at += size
 	}
 	return string(dst)
 }

@@ -70,6 +70,16 @@ type requestHead interface {
 // Error names the package, the code, the reason and the values.
 func (d *details) Error() string { return "wsticket: " + codeOf(d.err).Code() + ": " + d.reason() }
 
+// Format writes the words under every verb: %#v and %d would print the request, with
+// its ticket.
+func (d *details) Format(f fmt.State, verb rune) {
+	format := "%s"
+	if verb == 'q' {
+		format = "%q"
+	}
+	fmt.Fprintf(f, format, d.Error())
+}
+
 // Unwrap returns the error without the values.
 func (d *details) Unwrap() error { return d.err }
 

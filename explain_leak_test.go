@@ -1,9 +1,13 @@
 package wsticket
 
 import (
+	"context"
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
 	"net/netip"
 	"strings"
 	"testing"
@@ -136,4 +140,41 @@ func FuzzExplainShowsNoSecret(f *testing.F) {
 			Addr: netip.MustParseAddr("192.0.2.1")}
 		checkTexts(t, v, testNow, r)
 	})
+}
+
+// The words of a refusal are made late, so until then it holds the request: no verb of
+// fmt shows it.
+func TestRefusalsPrintNoTicket(t *testing.T) {
+	for name, refuse := range map[string]func(d *door, head string, look func(Refusal)){
+		"Upgrader": func(d *door, head string, look func(Refusal)) {
+			d.Upgrader.config.OnRefuse = look
+			d.Upgrade(context.Background(), newMemConn([]byte(head)), new(Handshake))
+		},
+		"Gate": func(d *door, head string, look func(Refusal)) {
+			newGate(t, d, func(c *GateConfig) { c.OnRefuse = func(_ *http.Request, r Refusal) { look(r) } }).Redeem(parsed(head))
+		},
+		"Hooks": func(d *door, head string, look func(Refusal)) {
+			newHooks(t, d, func(c *HooksConfig) { c.OnRefuse = look }).Upgrade(context.Background(), newMemConn([]byte(strings.Replace(head, "keep-alive, Upgrade", "Upgrade", 1))), new(Ticket))
+		},
+	} {
+		d := newDoor(t, nil)
+		ticket := d.ticket(t, Claims{Path: "/elsewhere"})
+		looked := false
+		refuse(d, request("/?ticket="+ticket), func(r Refusal) {
+			looked = true
+			for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d", "%p", "%T"} {
+				for _, value := range []any{r, &r, r.Err, &r.Err, []error{r.Err}, r.Clone(), r.Clone().Err, errors.Unwrap(r.Err), fmt.Errorf("more: %w", r.Err)} {
+					text := fmt.Sprintf(verb, value)
+					for _, piece := range []string{ticket[:20], hex.EncodeToString([]byte(ticket[:20])), strings.Trim(fmt.Sprint([]byte(ticket[:20])), "[]"), strings.TrimSuffix(strings.TrimPrefix(fmt.Sprintf("%#v", []byte(ticket[:20])), "[]byte{"), "}")} {
+						if strings.Contains(text, piece) {
+							t.Errorf("%s: %s of a %T: %.300s", name, verb, value, text)
+						}
+					}
+				}
+			}
+		})
+		if !looked {
+			t.Errorf("%s: nothing was refused", name)
+		}
+	}
 }

@@ -2,7 +2,9 @@ package wsticket
 
 import (
 	"bytes"
+	"fmt"
 	"iter"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"strings"
@@ -57,6 +59,20 @@ type Parts struct {
 	// order. It may leave out Host.
 	Headers iter.Seq2[string, string]
 }
+
+const redactedParts = "wsticket.Parts(redacted)"
+
+// String says that the parts are not shown: they hold a ticket.
+func (p Parts) String() string { return redactedParts }
+
+// Format redacts the parts under every verb.
+func (p Parts) Format(f fmt.State, _ rune) { f.Write([]byte(redactedParts)) }
+
+// LogValue redacts the parts in slog.
+func (p Parts) LogValue() slog.Value { return slog.StringValue(redactedParts) }
+
+// MarshalText redacts the parts in JSON and in every other encoding of text.
+func (p Parts) MarshalText() ([]byte, error) { return []byte(redactedParts), nil }
 
 // Found is what a [Finder] found. It owns its bytes.
 type Found struct {

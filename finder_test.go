@@ -3,10 +3,12 @@ package wsticket
 import (
 	"bufio"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"iter"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -65,8 +67,12 @@ func TestFinder(t *testing.T) {
 		if wants := c.name == "protocol"; (found.Protocol == "app.v1") != wants {
 			t.Errorf("%s: selects %q", c.name, found.Protocol)
 		}
-		if text := fmt.Sprintf("%v %+v %#v", found, found, &found); strings.Contains(text, T) {
-			t.Errorf("%s: it prints the ticket: %s", c.name, text)
+		parts := partsOf(c.request)
+		logged := new(strings.Builder)
+		slog.New(slog.NewTextHandler(logged, nil)).Info("x", "found", found, "parts", parts)
+		encoded, err := json.Marshal([]any{found, parts})
+		if text := fmt.Sprintf("%v %+v %#v %d %v %+v %#v %s %s", found, found, &found, found, parts, &parts, parts, logged, encoded); err != nil || strings.Contains(text, T) || strings.Contains(text, fmt.Sprint([]byte(T))[1:50]) {
+			t.Errorf("%s: it prints the ticket: %v %s", c.name, err, text)
 		}
 		var ticket Ticket
 		if err := k.config.Verifier.Peek(found.Request, &ticket); err != nil {

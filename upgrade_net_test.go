@@ -15,6 +15,7 @@ import (
 	"net/http"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -629,6 +630,43 @@ func TestUpgradeSlowClientsTCP(t *testing.T) {
 	for start := time.Now(); runtime.NumGoroutine() > before+10; runtime.Gosched() {
 		if time.Since(start) > 30*time.Second {
 			t.Fatalf("%d goroutines, %d before", runtime.NumGoroutine(), before)
+		}
+	}
+}
+
+// What a TLS client asked for stands in the errors of crypto/tls, whole: the error of
+// the Upgrader, which people log, says as much of it as fits.
+func TestErrorsOfTLSAreShort(t *testing.T) {
+	config, pool := certificate(t)
+	config.NextProtos = []string{"http/1.1"}
+	var told []error
+	d := newDoor(t, func(c *UpgraderConfig) { c.OnRefuse = func(r Refusal) { told = append(told, r.Err) } })
+	here, there := net.Pipe()
+	go func() {
+		defer there.Close()
+		client := tls.Client(there, &tls.Config{RootCAs: pool, ServerName: "gw.example", NextProtos: slices.Repeat([]string{strings.Repeat("\x1b[31m", 40)}, 100)})
+		if client.Handshake() == nil {
+			t.Error("the client is in")
+		}
+	}()
+	err := d.Upgrade(context.Background(), tls.Server(here, config), new(Handshake))
+	here.Close()
+	if err == nil || len(err.Error()) > 300 || strings.Contains(err.Error(), "\x1b") || !strings.Contains(err.Error(), "tls: client requested unsupported application protocols") {
+		t.Errorf("%d bytes: %.400v", len(err.Error()), err)
+	}
+	if _, refused := CodeOf(err); refused || len(told) > 0 {
+		t.Errorf("told %v", told)
+	}
+	// Within the head, it is a refusal.
+	broken := errors.New("\u202e\x1b" + strings.Repeat("x", 5000))
+	err = readError(broken, 1)
+	if len(err.Error()) > 400 || strings.ContainsAny(err.Error(), "\u202e\x1b") || !errors.Is(err, broken) || !errors.Is(err, ErrBadHandshake) {
+		t.Errorf("%d bytes: %.400v", len(err.Error()), err)
+	}
+	usual := &net.OpError{Op: "read", Net: "tcp", Err: errors.New("connection reset by peer")}
+	for n := range 2 {
+		if err := readError(usual, n); !strings.HasSuffix(err.Error(), usual.Error()) || !errors.Is(err, usual) {
+			t.Errorf("%v", err)
 		}
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/wsticket/wsticket/internal/answer"
+	"github.com/wsticket/wsticket/internal/quote"
 )
 
 const (
@@ -46,9 +47,21 @@ func readError(err error, n int) error {
 	case err == io.EOF:
 		return errTruncated
 	case n == 0:
-		return nobody{fmt.Errorf("wsticket: reading the handshake: %w", err)}
+		return nobody{&brokenError{err}}
 	}
-	return newHandshakeError(ErrBadHandshake, "the connection broke within the head: "+err.Error(), err)
+	return newHandshakeError(ErrBadHandshake, "the connection broke within the head: "+brief(err), err)
+}
+
+// A brokenError is that of a connection that broke before its first byte.
+type brokenError struct{ cause error }
+
+func (e *brokenError) Error() string { return "wsticket: reading the handshake: " + brief(e.cause) }
+func (e *brokenError) Unwrap() error { return e.cause }
+
+// brief is what err says, escaped and cut: crypto/tls puts all that a client asked for
+// into some errors. Those of a network fit.
+func brief(err error) string {
+	return quote.Words(err.Error(), 200)
 }
 
 // refuse answers with the class of err, tells the application, and sees the

@@ -211,7 +211,7 @@ func (c *checks) change(err error, t ticketClaims, config *wsticket.VerifierConf
 	case errors.Is(err, wsticket.ErrNotYetValid), errors.Is(err, wsticket.ErrExpired):
 		was := now.Unix()
 		*now = time.Unix(max(t.Issued, t.NotBefore), 0)
-		return timeAdvice(errors.Is(err, wsticket.ErrExpired), t, was), true
+		return timeAdvice(err, t, was), true
 	case errors.Is(err, wsticket.ErrAudience):
 		config.Audiences = t.Audience
 		switch {
@@ -248,12 +248,12 @@ func (c *checks) change(err error, t ticketClaims, config *wsticket.VerifierConf
 }
 
 // timeAdvice is for a ticket that is not good now.
-func timeAdvice(expired bool, t ticketClaims, now int64) string {
+func timeAdvice(err error, t ticketClaims, now int64) string {
 	switch {
-	case !expired:
+	case errors.Is(err, wsticket.ErrNotYetValid):
 		from := max(t.Issued, t.NotBefore)
 		return fmt.Sprintf("set the clocks of minter and gateway (NTP): the ticket is good from %s, %s, less the leeway. A difference that must be lived with is what Leeway is for (here -leeway)", stamp(from), distance(from-now))
-	case t.SessionEnds != 0 && t.SessionEnds <= now && now < t.Expires:
+	case strings.HasPrefix(wsticket.ReasonOf(err), "session_exp "):
 		return fmt.Sprintf("let the user log in again: the session of this ticket ended at %s, %s", stamp(t.SessionEnds), distance(t.SessionEnds-now))
 	}
 	return fmt.Sprintf("mint a new one and connect with it at once: it was good for %s, until %s, %s. If it was fresh, the clock of the gateway is ahead of that of the minter (NTP)",
@@ -262,27 +262,29 @@ func timeAdvice(expired bool, t ticketClaims, now int64) string {
 
 // malformedAdvice goes by what the reason speaks of.
 func malformedAdvice(reason string) string {
-	for _, a := range []struct{ word, advice string }{
-		{"is not an integer of seconds", "mint whole seconds: int(time.time()) in Python, Math.floor(Date.now() / 1000) in JavaScript"},
-		{"give seconds, not milliseconds", "divide by 1000 where it is minted: Math.floor(Date.now() / 1000) in JavaScript"},
-		{"jti is missing", "give each ticket a jti that no other has: 16 random bytes, as text"},
-		{"iat is missing", "let the minter set iat, the time of now in seconds: few libraries do so by themselves"},
-		{"exp is missing", "let the minter set exp, some seconds after iat"},
-		{"exp is not after iat", "let the minter set exp to iat and some seconds more"},
-		{"typ ", "let the minter set the header \"typ\":\"ws-ticket+jwt\": headers={...} of PyJWT, header: {...} of jsonwebtoken; most libraries write \"JWT\" unless told"},
-		{"kid ", "let the minter name its key in the header: \"kid\", as the keyring has it"},
-		{"alg is not that of the key", "sign with the alg that the keyring has for this kid: see \"wsticket keys list\""},
-		{"alg ", "sign with HS256, HS384 or HS512, as the keyring has it for the key"},
-		{"the header has a member beside", "take it out of the header: a ticket has alg, kid and typ there and nothing else"},
-		{"two dots", "give the ticket alone and whole: three parts with a dot between them, no URL, no \"Bearer\" and no quotes around it"},
-		{"longer than", "put less into the ticket: it goes into a URL, and none is longer than 2048 bytes"},
-		{"base64url", "give the ticket as it was minted: base64url without padding, no white space, nothing cut off"},
-		{"the MAC", "give the ticket whole: its last part was cut off or is of another alg"},
-		{"duplicate member", "write the member once: two readers could take two different ones"},
-		{"path ", "mint a path that begins with / and is neither a URL nor a pattern but /a/*"},
-		{"ip ", "mint an address or a prefix: 192.0.2.7 or 192.0.2.0/24"},
+	rule, _, _ := strings.Cut(reason, ": ") // without the values
+	rule, _, _ = strings.Cut(rule, " (")
+	for _, a := range []struct{ opens, holds, advice string }{
+		{"", "is not an integer of seconds", "mint whole seconds: int(time.time()) in Python, Math.floor(Date.now() / 1000) in JavaScript"},
+		{"", "give seconds, not milliseconds", "divide by 1000 where it is minted: Math.floor(Date.now() / 1000) in JavaScript"},
+		{"jti is ", "", "give each ticket a jti that no other has: 16 random bytes, as text"},
+		{"iat is missing", "", "let the minter set iat, the time of now in seconds: few libraries do so by themselves"},
+		{"exp is missing", "", "let the minter set exp, some seconds after iat"},
+		{"exp is not after iat", "", "let the minter set exp to iat and some seconds more"},
+		{"typ ", "", "let the minter set the header \"typ\":\"ws-ticket+jwt\": headers={...} of PyJWT, header: {...} of jsonwebtoken; most libraries write \"JWT\" unless told"},
+		{"kid ", "", "let the minter name its key in the header: \"kid\", as the keyring has it"},
+		{"alg is not that of the key", "", "sign with the alg that the keyring has for this kid: see \"wsticket keys list\""},
+		{"alg ", "", "sign with HS256, HS384 or HS512, as the keyring has it for the key"},
+		{"the header has a member beside", "", "take it out of the header: a ticket has alg, kid and typ there and nothing else"},
+		{"", "two dots", "give the ticket alone and whole: three parts with a dot between them, no URL, no \"Bearer\" and no quotes around it"},
+		{"the ticket is longer than", "", "put less into the ticket: it goes into a URL, and none is longer than 2048 bytes"},
+		{"", "base64url", "give the ticket as it was minted: base64url without padding, no white space, nothing cut off"},
+		{"the MAC", "", "give the ticket whole: its last part was cut off or is of another alg"},
+		{"duplicate member", "", "write the member once: two readers could take two different ones"},
+		{"path ", "", "mint a path that begins with / and is neither a URL nor a pattern but /a/*"},
+		{"ip ", "", "mint an address or a prefix: 192.0.2.7 or 192.0.2.0/24"},
 	} {
-		if strings.Contains(reason, a.word) {
+		if strings.HasPrefix(rule, a.opens) && strings.Contains(rule, a.holds) {
 			return a.advice
 		}
 	}

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/wsticket/wsticket"
 )
 
 // Members of the application's own, whatever they are called and whatever they hold, do
@@ -49,5 +51,63 @@ func TestAtInMilliseconds(t *testing.T) {
 	}
 	if code, _, stderr := try(time.Now(), nil, "explain", "-keys", keys, "-at", "253402300799", "x"); code != exitRefused {
 		t.Errorf("%d, %q", code, stderr)
+	}
+}
+
+// The advice is on what the reason says, and not on a word that stands in it by chance,
+// or in a value that it shows.
+func TestMalformedAdvice(t *testing.T) {
+	for reason, want := range map[string]string{
+		"alg is not that of the key that kid names: key \"k1\", alg HS256": "sign with the alg that the keyring has for this kid",
+		"alg is none, want HS256, HS384 or HS512":                          "sign with HS256, HS384 or HS512",
+		"alg is missing": "sign with HS256, HS384 or HS512",
+		"the header has a member beside alg, kid and typ":             "take it out of the header",
+		"the header has a member beside alg, kid and typ: path is \"": "take it out of the header",
+		"kid is missing":                     "let the minter name its key",
+		"typ is \"JWT\", want ws-ticket+jwt": "let the minter set the header \"typ\"",
+		"jti is longer than 128 bytes":       "give each ticket a jti",
+		"jti is empty":                       "give each ticket a jti",
+		"jti is missing":                     "give each ticket a jti",
+		"the ticket is longer than the verifier's MaxLen: 3000 bytes, MaxLen 2048":                     "put less into the ticket",
+		"aud is neither a string nor an array of strings with at least one in it ([\"ip \"])":          "correct it where",
+		"sub is not a string (\"the MAC\")":                                                            "correct it where",
+		"path does not begin with / (\"kid \")":                                                        "mint a path",
+		"ip is neither an address nor a prefix (\"x\")":                                                "mint an address",
+		"iat is not an integer of seconds (1.5)":                                                       "mint whole seconds",
+		"session_exp lies beyond the year 9999; give seconds, not milliseconds (1795219210000)":        "divide by 1000",
+		"exp is not after iat: iat 5, exp 5":                                                           "let the minter set exp",
+		"duplicate member \"kid\" of the header":                                                       "write the member once",
+		"the ticket does not have two dots: it has 0":                                                  "give the ticket alone and whole",
+		"the MAC is not base64url: no number of bytes makes that many characters":                      "give the ticket as it was minted",
+		"the MAC does not have the length of its alg: 12 characters; HS256 has 43, HS384 64, HS512 86": "give the ticket whole",
+		"the payload is not valid JSON (at byte 3)":                                                    "correct it where",
+	} {
+		if got := malformedAdvice(reason); !strings.HasPrefix(got, want) {
+			t.Errorf("%s: %s", reason, got)
+		}
+	}
+}
+
+// When the session is over, a new ticket is of no use, also in the last seconds of the
+// old one.
+func TestExplainSessionOver(t *testing.T) {
+	path := keyringFile(t)
+	keys, err := wsticket.LoadKeyring(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	signer, err := wsticket.NewSigner(wsticket.SignerConfig{Keys: keys})
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Unix(1_795_219_200, 0)
+	ticket, err := signer.SignAt(now, &wsticket.Claims{Subject: "ada", SessionExpires: now.Add(5 * time.Second)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for after, want := range map[time.Duration]string{5 * time.Second: "let the user log in again", 11 * time.Second: "let the user log in again", 12 * time.Second: "mint a new one"} {
+		if _, stdout, _ := try(now.Add(after), nil, "explain", "-keys", path, ticket); !strings.Contains(stdout, "change: "+want) {
+			t.Errorf("after %v: %s", after, stdout)
+		}
 	}
 }

@@ -116,6 +116,7 @@ func keysRotate(e *env, f *flags) error {
 		return f.wrong("-leeway is %v: give 0s or more", *leeway)
 	}
 	var fresh jwkset.Key
+	var from, to int64 // in which no key signs
 	err := e.editSet(*path, func(set *jwkset.Set) (err error) {
 		fresh, err = set.Rotate(jwkset.Rotation{
 			Now:        e.now().Unix(),
@@ -123,10 +124,14 @@ func keysRotate(e *env, f *flags) error {
 			MaxTTL:     roundUp(*maxTTL),
 			Leeway:     roundUp(*leeway),
 		})
+		from, to = set.Unsigned(e.now().Unix(), fresh.NotBefore, roundUp(*maxTTL)+roundUp(*leeway))
 		return err
 	})
 	if err != nil {
 		return fmt.Errorf("keys rotate: %w", err)
+	}
+	if from != to {
+		e.warn("from %s to %s no key signs tickets of %s, because the exp of the key that signs now is earlier than the rotation needs: rotate again with -activate-in 0s to close that gap", stamp(from), stamp(to), brief(*maxTTL))
 	}
 	_, err = fmt.Fprintf(e.stdout, "added %s, %s, signs from %s\n", fresh.KeyID, fresh.Alg, stamp(fresh.NotBefore))
 	return err

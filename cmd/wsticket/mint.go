@@ -47,7 +47,7 @@ func mint(e *env, f *flags) error {
 			return f.wrong("-claim is %q: give name=JSON, a string as name='\"text\"'", member)
 		}
 		if !json.Valid([]byte(value)) {
-			return f.wrong("-claim is %q: the value is no JSON; a text is name='\"text\"'", member)
+			return f.wrong("-claim is %q: behind the = is not a JSON value; a text is name='\"text\"'", member)
 		}
 		extra = append(extra, wsticket.Member{Name: name, JSON: []byte(value)})
 	}

@@ -195,7 +195,7 @@ func TestUsageSaysWhatToWrite(t *testing.T) {
 		{"keys rotate K", "give the keyring as -keys FILE"},
 		{"keys import K", "give the secret as -secret-file FILE"},
 		{"version x", "it takes flags only"},
-		{"mint -keys K -sub ada -claim room=lobby", `-claim is "room=lobby": the value is no JSON; a text is name='"text"'`},
+		{"mint -keys K -sub ada -claim room=lobby", `-claim is "room=lobby": behind the = is not a JSON value; a text is name='"text"'`},
 		{"mint -keys K -sub ada -claim room", `give name=JSON`},
 	} {
 		args := strings.Fields(strings.ReplaceAll(c.args, "K", keys))

@@ -1,8 +1,11 @@
 package main
 
 import (
+	"bytes"
+	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -93,5 +96,33 @@ func TestRotationLeavesNoGap(t *testing.T) {
 	}
 	if gap != 47 {
 		t.Errorf("a gap of %d s", gap)
+	}
+}
+
+// An exp that is earlier than a rotation would have it stays, and may leave a time in
+// which nobody signs: the command says so.
+func TestRotateWarnsOfAGap(t *testing.T) {
+	now := time.Unix(1_795_219_200, 0)
+	for exp, want := range map[int64]string{
+		now.Unix() + 3600:    "",
+		now.Unix() + 60 + 62: "",
+		now.Unix() + 60 + 61: "",
+		now.Unix() + 60 + 60: "warning: from 2026-11-21T00:00:59Z to 2026-11-21T00:01:00Z no key signs tickets of 1m",
+		now.Unix() + 70:      "warning: from 2026-11-21T00:00:09Z to 2026-11-21T00:01:00Z no key signs tickets of 1m",
+		now.Unix():           "warning: from 2026-11-21T00:00:00Z to 2026-11-21T00:01:00Z no key signs tickets of 1m",
+	} {
+		path := keyringFile(t)
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text = bytes.Replace(text, []byte(`"kid":`), fmt.Appendf(nil, `"exp":%d,"kid":`, exp), 1)
+		if err := os.WriteFile(path, text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		code, _, stderr := try(now, nil, "keys", "rotate", "-keys", path)
+		if code != 0 || (stderr == "") != (want == "") || !strings.Contains(stderr, want) {
+			t.Errorf("exp %d: %d, %q, want %q", exp-now.Unix(), code, stderr, want)
+		}
 	}
 }

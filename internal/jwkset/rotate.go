@@ -155,6 +155,30 @@ func (s *Set) signing(now, lives int64) (best *Key) {
 	return best
 }
 
+// Unsigned returns the first time, between now and until, in which no key signs a ticket
+// that lives for so many seconds: from and to, or zeros where there is none.
+func (s *Set) Unsigned(now, until, lives int64) (from, to int64) {
+	// What signs can change only at these seconds.
+	changes := []int64{now, until}
+	for i := range s.keys {
+		key := &s.keys[i]
+		changes = append(changes, key.NotBefore, key.Expires-lives+1, key.Expires)
+	}
+	slices.Sort(changes)
+	for _, at := range changes {
+		switch signs := s.signing(at, lives) != nil; {
+		case at < now:
+		case at >= until && from != 0, signs && from != 0:
+			return from, min(at, until)
+		case at >= until:
+			return 0, 0
+		case !signs && from == 0:
+			from = at
+		}
+	}
+	return 0, 0
+}
+
 // newest returns the key that signs at now, else the one that would sign last,
 // be it in the future or expired.
 func (s *Set) newest(now int64) *Key {

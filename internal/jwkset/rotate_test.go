@@ -186,3 +186,36 @@ func TestStates(t *testing.T) {
 		}
 	}
 }
+
+// TestUnsigned compares Unsigned with a look at every second.
+func TestUnsigned(t *testing.T) {
+	const until, lives = now + 60, 12
+	for name, keys := range map[string][]string{
+		"for ever":              {key("a", 'a', "")},
+		"ends later":            {key("a", 'a', fmt.Sprintf(`,"exp":%d`, until+lives))},
+		"ends a second early":   {key("a", 'a', fmt.Sprintf(`,"exp":%d`, until+lives-2))},
+		"ends early":            {key("a", 'a', fmt.Sprintf(`,"exp":%d`, now+30))},
+		"has ended":             {key("a", 'a', fmt.Sprintf(`,"exp":%d`, now))},
+		"ends, another is next": {key("a", 'a', fmt.Sprintf(`,"exp":%d`, now+30)), key("b", 'b', fmt.Sprintf(`,"nbf":%d`, now+19))},
+		"a gap between":         {key("a", 'a', fmt.Sprintf(`,"exp":%d`, now+30)), key("b", 'b', fmt.Sprintf(`,"nbf":%d`, now+20))},
+		"two gaps":              {key("a", 'a', fmt.Sprintf(`,"nbf":%d,"exp":%d`, now+10, now+30)), key("b", 'b', fmt.Sprintf(`,"nbf":%d`, now+50))},
+		"one only verifies":     {key("a", 'a', `,"key_ops":["verify"]`), key("b", 'b', fmt.Sprintf(`,"nbf":%d`, until))},
+		"the next one overlaps": {key("a", 'a', fmt.Sprintf(`,"exp":%d`, now+30)), key("b", 'b', fmt.Sprintf(`,"nbf":%d,"exp":%d`, now+10, now+40)), key("c", 'c', fmt.Sprintf(`,"nbf":%d`, now+29))},
+	} {
+		s := mustParse(t, set(keys...))
+		var from, to int64
+		for at := int64(now); at < until; at++ {
+			if s.signing(at, lives) == nil {
+				if from == 0 {
+					from = at
+				}
+				to = at + 1
+			} else if from != 0 {
+				break
+			}
+		}
+		if gotFrom, gotTo := s.Unsigned(now, until, lives); gotFrom != from || gotTo != to {
+			t.Errorf("%s: %d to %d, want %d to %d", name, gotFrom, gotTo, from, to)
+		}
+	}
+}

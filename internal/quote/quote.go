@@ -34,6 +34,21 @@ func Text(text string) string { return string(Append(nil, []byte(text), nil)) }
 // are.
 func AppendBare(dst, text, ticket []byte) []byte { return value(dst, text, ticket, "") }
 
+// Words is a sentence of another package, which may quote a stranger: escaped as by
+// AppendBare, and cut at so many bytes.
+func Words(text string, most int) string {
+	var dst []byte
+	for at := 0; at < len(text); {
+		r, size := utf8.DecodeRuneInString(text[at:])
+		before := len(dst)
+		if dst = escape(dst, []byte(text[at:at+size]), r, false); len(dst) > most {
+			return string(dst[:before]) + cut
+		}
+		at += size
+	}
+	return string(dst)
+}
+
 func value(dst, text, ticket []byte, mark string) []byte {
 	if Leaks(text, ticket) {
 		return append(dst, hidden...)

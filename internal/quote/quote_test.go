@@ -96,3 +96,18 @@ func FuzzAppend(f *testing.F) {
 		}
 	})
 }
+
+func TestWords(t *testing.T) {
+	for text, want := range map[string]string{
+		"":                               "",
+		`read tcp "a"\b`:                 `read tcp "a"\b`,
+		"\x1b\u202e\n\xff":               `\x1b\u202e\n\xff`,
+		strings.Repeat("é", 10):          strings.Repeat("é", 10),
+		strings.Repeat("é", 11):          strings.Repeat("é", 10) + "…",
+		strings.Repeat("x", 17) + "\x1b": strings.Repeat("x", 17) + "…",
+	} {
+		if got := Words(text, 20); got != want {
+			t.Errorf("%q: %q, want %q", text, got, want)
+		}
+	}
+}

@@ -599,3 +599,35 @@ func TestShrink(t *testing.T) {
 		t.Errorf("%v", least)
 	}
 }
+
+// TestCopyAllocates: a message that passes costs no memory.
+func TestCopyAllocates(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	client, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	server, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	reader := rawReader(server)
+	if reader == nil {
+		t.Skip("connections are read otherwise here")
+	}
+	passed := make(chan int)
+	go reader.copyTo(func(b []byte) (int, error) { passed <- len(b); return len(b), nil })
+	message := make([]byte, 100)
+	if n := testing.AllocsPerRun(200, func() {
+		client.Write(message)
+		<-passed
+	}); n >= 1 {
+		t.Errorf("%v allocations a message", n)
+	}
+}

@@ -287,6 +287,7 @@ type stage struct {
 
 func newStage(t *testing.T, kind string) *stage {
 	s := &stage{scripts: map[string]script{}, backs: map[string]chan *seen{}, tls: kind == "tls"}
+	var roots *x509.CertPool
 	s.world = newWorld(t, func(c *Config) {
 		c.Protocols = []string{"app.v1"}
 		switch kind {
@@ -302,8 +303,18 @@ func newStage(t *testing.T, kind string) *stage {
 			go server.Serve(l)
 			t.Cleanup(func() { server.Close() })
 			c.Upstream = "unix:" + socket
+		case "https":
+			server := httptest.NewTLSServer(http.HandlerFunc(s.serve))
+			t.Cleanup(server.Close)
+			c.Upstream = server.URL
+			roots = server.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs
 		}
 	})
+	if roots != nil {
+		_, err := s.dial("/ws?ticket="+s.ticket(wsticket.Claims{}), nil)
+		s.wantStatus(err, 502) // its certificate is nobody's that is known
+		s.g.state.Load().upstream.tls.RootCAs = roots
+	}
 	s.backend.upgrade = s.serve
 	return s
 }
@@ -526,11 +537,11 @@ func TestFramesPassUnchanged(t *testing.T) {
 	if os.Getenv("WSTICKET_SLOW") == "1" {
 		scripts, most = 2000, 1<<20
 	}
-	for _, kind := range []string{"tcp", "tls", "unix"} {
+	for _, kind := range []string{"tcp", "tls", "unix", "https"} {
 		t.Run(kind, func(t *testing.T) {
 			s := newStage(t, kind)
 			first := uint64(time.Now().UnixNano()) % 1e9
-			n := scripts / 3
+			n := scripts / 4
 			if seed := os.Getenv("WSTICKET_SEED"); seed != "" {
 				n = 1
 				fmt.Sscan(seed, &first)
@@ -586,5 +597,37 @@ func TestShrink(t *testing.T) {
 	})
 	if len(least.Acts) != 1 || least.Acts[0].Size > 600 || least.Acts[0].Pieces != 1 {
 		t.Errorf("%v", least)
+	}
+}
+
+// TestCopyAllocates: a message that passes costs no memory.
+func TestCopyAllocates(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	client, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	server, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	reader := rawReader(server)
+	if reader == nil {
+		t.Skip("connections are read otherwise here")
+	}
+	passed := make(chan int)
+	go reader.copyTo(func(b []byte) (int, error) { passed <- len(b); return len(b), nil })
+	message := make([]byte, 100)
+	if n := testing.AllocsPerRun(200, func() {
+		client.Write(message)
+		<-passed
+	}); n >= 1 {
+		t.Errorf("%v allocations a message", n)
 	}
 }

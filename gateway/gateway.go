@@ -29,6 +29,7 @@ type Gateway struct {
 	log      *logger
 	draining atomic.Bool
 	tunnels  tunnels
+	waiting  waiting
 }
 
 // state is what a reload replaces, whole.

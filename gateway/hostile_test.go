@@ -383,3 +383,42 @@ func TestEndOfClientThatDoesNotRead(t *testing.T) {
 		t.Errorf("%d seats are taken", taken)
 	}
 }
+
+// TestWaitingConnections: sockets on which nothing is said take no more than their part of
+// the descriptors, whoever has shaken hands is not touched, and their part comes back.
+func TestWaitingConnections(t *testing.T) {
+	leavesNothing(t)
+	w := newWorld(t, nil)
+	good := w.mustDial("/ws?ticket="+w.ticket(wsticket.Claims{}), nil)
+	w.echoes(good)
+	w.wait(func() bool { return w.g.waiting.now.Load() == 0 })
+	w.g.waiting.most.Store(5)
+	var silent []net.Conn
+	for range 5 {
+		conn, err := net.Dial("tcp", w.addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		silent = append(silent, conn)
+	}
+	w.wait(func() bool { return w.g.waiting.now.Load() == 5 })
+	if conn, err := w.dial("/ws?ticket="+w.ticket(wsticket.Claims{}), nil); err == nil {
+		conn.Close()
+		t.Error("a sixth got in")
+	}
+	w.echoes(good)
+	silent[0].Close()
+	w.wait(func() bool { return w.g.waiting.now.Load() < 5 })
+	w.echoes(w.mustDial("/ws?ticket="+w.ticket(wsticket.Claims{}), nil))
+}
+
+// wait waits until something is so that goroutines of the gateway make so.
+func (w *world) wait(so func() bool) {
+	w.Helper()
+	for deadline := time.Now().Add(10 * time.Second); !so(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			w.Fatal("it does not become so")
+		}
+	}
+}

@@ -3,6 +3,8 @@ package gateway
 import (
 	"errors"
 	"hash/maphash"
+	"net"
+	"net/http"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -33,6 +35,27 @@ func (s *seats) take() (seat, error) {
 		return seat{}, errFull
 	}
 	return seat{sync.OnceFunc(func() { s.taken.Add(-1) }), new(bool)}, nil
+}
+
+// waiting are the connections that have not shaken hands: strangers too may open those,
+// and each takes a descriptor. They get at most half of what there are.
+type waiting struct {
+	most atomic.Int64 // 0 for any number
+	now  atomic.Int64
+	told func()
+}
+
+// watch is for http.Server.ConnState.
+func (p *waiting) watch(conn net.Conn, state http.ConnState) {
+	switch state {
+	case http.StateNew:
+		if n := p.now.Add(1); p.most.Load() > 0 && n > p.most.Load() {
+			conn.Close()
+			p.told()
+		}
+	case http.StateHijacked, http.StateClosed:
+		p.now.Add(-1)
+	}
 }
 
 // rates bound how often each of many names may do something. Names share a bucket by

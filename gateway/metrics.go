@@ -108,6 +108,7 @@ func newMetrics(g *Gateway, keys *wsticket.Keyring) (*metrics, error) {
 		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "wsticket_gateway_log_lines_skipped_total", Help: "Lines that a flood kept out of the log."},
 			func() float64 { return float64(g.log.skipped.Load()) }),
 		gauge("wsticket_gateway_connections", "Connections, handshakes in progress among them.", g.seats.taken.Load),
+		gauge("wsticket_gateway_waiting_connections", "Connections that have not shaken hands: slow, idle, or under way.", g.waiting.now.Load),
 		gauge("wsticket_gateway_max_connections", "The most connections that are let in.", g.seats.max.Load),
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{})} {
 		if err := m.registry.Register(c); err != nil {

@@ -119,7 +119,10 @@ func (g *Gateway) connect(w http.ResponseWriter, r *http.Request, s *state, t *t
 		a.conn.Close()
 		return false
 	}
-	if !t.join(client, a.conn, buffer(buffered.Reader), buffer(a.reader)) {
+	early := buffer(a.reader)
+	a.reader.Reset(nil) // it would keep the connection
+	readers.Put(a.reader)
+	if !t.join(client, a.conn, buffer(buffered.Reader), early) {
 		client.Close()
 		a.conn.Close()
 		return false

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -29,6 +30,10 @@ func New(ctx context.Context, config Config, logs io.Writer) (*Gateway, error) {
 	g := &Gateway{}
 	if g.log, err = newLogger(logs, config.LogFormat, config.LogLevel); err != nil {
 		return nil, err
+	}
+	g.waiting.most.Store(int64(descriptors() / 2))
+	g.waiting.told = func() {
+		g.log.sampled(slog.LevelWarn, "closed a new connection: those that have not shaken hands use half of the descriptors")
 	}
 	if g.guard, err = newGuard(ctx, &config, func(err error) { g.log.Warn("state", "why", err.Error()) }); err != nil {
 		return nil, fmt.Errorf("single-use: %w", err)
@@ -130,6 +135,7 @@ func (g *Gateway) Serve(ctx context.Context, ready func(addr string)) error {
 		listener = tls.NewListener(listener, g.tlsConfig())
 	}
 	server := g.server(g, config)
+	server.ConnState = g.waiting.watch
 	failed := make(chan error, 1)
 	running.Go(func() { failed <- server.Serve(listener) })
 	ready(listener.Addr().String())

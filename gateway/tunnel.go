@@ -7,6 +7,7 @@ import (
 	"net"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/wsticket/wsticket/live"
@@ -19,6 +20,8 @@ type tunnel struct {
 	client, upstream net.Conn
 	done             func() // called once, when both connections are closed
 	span             *span  // of the connection
+
+	directions atomic.Int32 // that have ended
 
 	joining sync.Mutex // never held while anything is waited for
 	joined  bool
@@ -126,6 +129,9 @@ func (t *tunnel) start(earlyClient, earlyUpstream []byte) {
 // finish hands the end of one direction on: an orderly end as one, so that the other
 // direction may still say goodbye; anything else ends both.
 func (t *tunnel) finish(err error, to net.Conn) {
+	if t.directions.Add(1) == 2 && err == nil {
+		return // the other has ended too: both are closed next, which says goodbye
+	}
 	if to == t.client && t.isEnding() {
 		return // the client has its close frame, and answers it or not
 	}

@@ -11,9 +11,11 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -59,6 +61,9 @@ func parseUpstream(text string) (*upstream, error) {
 		if u.User != nil || u.RawQuery != "" || u.Fragment != "" {
 			return nil, errors.New("it has a user, a query or a fragment, which are not sent; take them out")
 		}
+		if addr, err := netip.ParseAddr(u.Hostname()); err == nil && addr.IsLoopback() {
+			up.dialer.KeepAlive = -1 // this machine closes the sockets of who dies
+		}
 		up.network, up.address, up.host = "tcp", net.JoinHostPort(u.Hostname(), port), u.Hostname()
 		up.prefix = strings.TrimSuffix(u.EscapedPath(), "/")
 		if u.Scheme == "https" {
@@ -88,6 +93,9 @@ const (
 	// maxUpstreamBody bounds the body of an answer that is no 101.
 	maxUpstreamBody = 1 << 20
 )
+
+// readers are for answers. A tunnel needs none.
+var readers = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, 4<<10) }}
 
 // An answered upstream has read the handshake.
 type answered struct {
@@ -140,7 +148,14 @@ func (u *upstream) ask(ctx context.Context, r *http.Request, header http.Header)
 	}
 
 	limited := &io.LimitedReader{R: conn, N: maxUpstreamHead}
-	reader := bufio.NewReaderSize(limited, 4<<10)
+	reader := readers.Get().(*bufio.Reader)
+	reader.Reset(limited)
+	defer func() {
+		if err != nil {
+			reader.Reset(nil)
+			readers.Put(reader)
+		}
+	}()
 	request := &http.Request{Method: http.MethodGet}
 	var response *http.Response
 	for informational := 0; ; informational++ {

@@ -77,6 +77,10 @@ func run(args, environ []string, stdout, stderr io.Writer) int {
 func serve(loaded *gateway.Loaded, load func() (*gateway.Loaded, error), stderr io.Writer) error {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
+	// A second signal does not wait for the drain.
+	defer context.AfterFunc(ctx, stop)()
+	// Who reads the log may go away; the connections stay.
+	signal.Ignore(syscall.SIGPIPE)
 	logs := &later{to: stderr}
 	g, err := gateway.New(ctx, loaded.Config, logs)
 	if err != nil {

@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"io"
 	"math/big"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -25,6 +26,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/wsticket/wsticket"
 	"github.com/wsticket/wsticket/wstickettest/notickets"
 )
 
@@ -54,10 +56,11 @@ func TestMain(m *testing.M) {
 type process struct {
 	*testing.T
 	*exec.Cmd
-	addr string
-	mu   sync.Mutex
-	log  bytes.Buffer
-	done chan struct{}
+	addr   string
+	stderr io.ReadCloser
+	mu     sync.Mutex
+	log    bytes.Buffer
+	done   chan struct{}
 }
 
 func start(t *testing.T, args ...string) *process { return startAs(t, "1", args...) }
@@ -85,6 +88,7 @@ func startAs(t *testing.T, as string, args ...string) *process {
 		}
 		notickets.Check(t, "the gateway's log", p.log.Bytes())
 	})
+	p.stderr = stderr
 	lines := bufio.NewScanner(stderr)
 	first := lines.Scan()
 	line := lines.Text()
@@ -275,6 +279,88 @@ func TestCertificate(t *testing.T) {
 	if got := serial(); got != 2 {
 		t.Errorf("serial %d", got)
 	}
+}
+
+// TestSecondSignal: a first SIGTERM drains, and a second one ends the program at once.
+func TestSecondSignal(t *testing.T) {
+	p, conn := withConnection(t, "-drain", "5m")
+	p.Process.Signal(syscall.SIGTERM)
+	p.waitLog("draining")
+	select {
+	case <-p.done:
+		t.Fatal("it does not drain")
+	default:
+	}
+	p.Process.Signal(syscall.SIGTERM)
+	select {
+	case <-p.done:
+	case <-time.After(20 * time.Second):
+		t.Fatal("it does not end")
+	}
+	if code := p.ProcessState.ExitCode(); code != -1 { // -1 is by the signal
+		t.Errorf("it ends by itself, with %d", code)
+	}
+	conn.Close()
+}
+
+// TestNobodyReadsTheLog: the program goes on when standard error is a pipe that nobody
+// reads any more.
+func TestNobodyReadsTheLog(t *testing.T) {
+	p, conn := withConnection(t)
+	defer conn.Close()
+	p.stderr.Close()
+	for range 100 {
+		if got := p.status("GET", "/ws?ticket=x", "Connection", "Upgrade", "Upgrade", "websocket", "Sec-WebSocket-Version", "13", "Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="); got != 401 {
+			t.Fatalf("status %d", got)
+		}
+	}
+	if err := echoed(conn); err != nil {
+		t.Error(err)
+	}
+}
+
+// withConnection starts a gateway in front of an echo, and a connection through it.
+func withConnection(t *testing.T, args ...string) (*process, net.Conn) {
+	t.Helper()
+	keys := filepath.Join(t.TempDir(), "keys.json")
+	put(t, keys, `{"keys":[`+keyring("a", "a")+`]}`)
+	loaded, err := wsticket.LoadKeyring(keys)
+	if err != nil {
+		t.Fatal(err)
+	}
+	signer, err := wsticket.NewSigner(wsticket.SignerConfig{Keys: loaded})
+	if err != nil {
+		t.Fatal(err)
+	}
+	backend := startAs(t, "echo")
+	p := start(t, append([]string{"serve", "-listen", "127.0.0.1:0", "-leeway", "0s", "-keys", keys, "-upstream", "http://" + backend.addr}, args...)...)
+	ticket, err := signer.Sign(&wsticket.Claims{Subject: "ada"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, err := net.Dial("tcp", p.addr)
+	if err == nil {
+		err = upgrade(conn, p.addr, "/ws?ticket="+ticket)
+	}
+	if err == nil {
+		err = echoed(conn)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p, conn
+}
+
+// echoed sends a frame and wants it back.
+func echoed(conn net.Conn) error {
+	message := frame(10)
+	back := make([]byte, len(message))
+	conn.SetDeadline(time.Now().Add(10 * time.Second))
+	if _, err := conn.Write(message); err != nil {
+		return err
+	}
+	_, err := io.ReadFull(conn, back)
+	return err
 }
 
 func TestUsage(t *testing.T) {

@@ -269,6 +269,7 @@ func frame(size int) []byte {
 func (b *beside) latency(connections, messages int) {
 	const rounds = 20
 	var took [2][]time.Duration
+	var broken atomic.Bool
 	var all [2][]net.Conn
 	for i, open := range b.targets() {
 		for range connections {
@@ -287,12 +288,13 @@ func (b *beside) latency(connections, messages int) {
 					back := make([]byte, len(message))
 					for range messages / rounds {
 						began := time.Now()
-						if _, err := conn.Write(message); err != nil {
-							b.Error(err)
-							return
+						_, err := conn.Write(message)
+						if err == nil {
+							_, err = io.ReadFull(conn, back)
 						}
-						if _, err := io.ReadFull(conn, back); err != nil {
+						if err != nil {
 							b.Error(err)
+							broken.Store(true)
 							return
 						}
 						mine = append(mine, time.Since(began))
@@ -311,7 +313,7 @@ func (b *beside) latency(connections, messages int) {
 			conn.Close()
 		}
 	}
-	if b.Failed() {
+	if broken.Load() {
 		return
 	}
 	for _, p := range []int{50, 99} {

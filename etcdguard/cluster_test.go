@@ -185,7 +185,26 @@ func copyDir(t testing.TB, from, to string) {
 	}
 }
 
-func (m *etcdMember) signal(s syscall.Signal) { m.command.Process.Signal(s) }
+// signal sends s, and waits until a process that it freezes stands still.
+func (m *etcdMember) signal(s syscall.Signal) {
+	m.command.Process.Signal(s)
+	for end := time.Now().Add(5 * time.Second); s == syscall.SIGSTOP && !stopped(m.command.Process.Pid) && time.Now().Before(end); {
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// stopped says whether every thread of a process has stopped.
+func stopped(pid int) bool {
+	threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+	for _, path := range threads {
+		text, err := os.ReadFile(path)
+		_, rest, ok := bytes.Cut(text, []byte(") "))
+		if err == nil && ok && !bytes.HasPrefix(rest, []byte("T")) {
+			return false
+		}
+	}
+	return true
+}
 
 func (m *etcdMember) kill() {
 	m.signal(syscall.SIGKILL)

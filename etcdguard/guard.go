@@ -125,12 +125,12 @@ func (g *Guard) spend(ctx context.Context, use wsticket.Use) error {
 	if g.seen.has(key) {
 		return errReplayedHere
 	}
+	timer := time.NewTimer(g.timeout) // now, so that what follows counts
+	defer timer.Stop()
 	c, err := g.join(key, use)
 	if err != nil {
 		return err
 	}
-	timer := time.NewTimer(g.timeout)
-	defer timer.Stop()
 	select {
 	case <-c.done:
 	case <-timer.C:

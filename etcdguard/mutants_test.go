@@ -53,7 +53,7 @@ var mutants = []struct {
 		"h.since = min(h.since, s.since)", ""},
 	{"nothing is too early", "TestStoreThatForgot", "history.go",
 		"return issued <= h.sinceNow()+h.earliest", "return false"},
-	{"what failed is remembered", "TestWhatThisNodeRemembers", "claim.go",
+	{"what failed is remembered", "TestStoreFull", "claim.go",
 		"if err == nil && c.waiting > 0 {", "if c.waiting > 0 {"},
 	{"nothing is remembered", "TestWhatThisNodeRemembers", "seen.go",
 		"set[first] = key", ""},

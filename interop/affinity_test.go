@@ -21,6 +21,7 @@ var balancers = []string{"nginx", "HAProxy"}
 // Behind a balancer that goes by the ticket, N tickets that are each shown ten times at
 // once are accepted N times in all, and every node has its share.
 func TestAffinity(t *testing.T) {
+	t.Parallel()
 	for _, name := range balancers {
 		t.Run(name, func(t *testing.T) {
 			f := startFleet(t, 3, false)
@@ -73,6 +74,7 @@ func TestAffinity(t *testing.T) {
 // Every other spelling and carrier is refused, or comes to the same node: a ticket that
 // is shown in all of them and by itself is accepted once.
 func TestAffinitySpellings(t *testing.T) {
+	t.Parallel()
 	spellings := []struct {
 		name string
 		// in is the handshake, with something random in it that could send it elsewhere.
@@ -293,6 +295,7 @@ func TestAffinityNodeDies(t *testing.T) {
 // N tickets that are each shown ten times at once, and to every other node, are accepted
 // N times, whatever nodes come and go.
 func TestNodeAudience(t *testing.T) {
+	t.Parallel()
 	for _, name := range balancers {
 		t.Run(name, func(t *testing.T) {
 			f := startFleet(t, 3, true)

@@ -23,6 +23,7 @@ const commandLinePage = "../docs/command-line.md"
 // TestCommandLinePage runs every example of docs/command-line.md, one after the other
 // in one directory, and compares what comes out. "…" on the page is any text.
 func TestCommandLinePage(t *testing.T) {
+	t.Parallel()
 	bash := installed(t, "bash", "apt-get install bash openssl", "bash")
 	installed(t, "OpenSSL", "apt-get install openssl", "openssl")
 	page, err := os.ReadFile(commandLinePage)
@@ -157,6 +158,7 @@ func TestCommandLinePageIsWhole(t *testing.T) {
 // "keys import" makes with the encoding of the table takes its ticket, and the one of
 // another encoding does not.
 func TestSharedSecrets(t *testing.T) {
+	t.Parallel()
 	page, err := os.ReadFile(commandLinePage)
 	if err != nil {
 		t.Fatal(err)

@@ -26,6 +26,7 @@ import (
 // TestDemoPage clicks through every scene of the demo in a real browser. With
 // WSTICKET_SCREENSHOTS naming a directory it leaves pictures of the page there.
 func TestDemoPage(t *testing.T) {
+	t.Parallel()
 	p := startBrowser(t)
 	demo := startDemo(t)
 	console := chromedp.Console(p.ctx)

@@ -5,6 +5,7 @@ go 1.26
 replace github.com/wsticket/wsticket => ../
 
 require (
+	github.com/gobwas/ws v1.5.0
 	github.com/redis/rueidis v1.0.79
 	github.com/wsticket/wsticket v0.0.0
 	golang.org/x/sys v0.47.0
@@ -15,7 +16,6 @@ require (
 	github.com/bits-and-blooms/bloom/v3 v3.7.1 // indirect
 	github.com/decred/dcrd/dcrec/secp256k1/v4 v4.4.1 // indirect
 	github.com/gobwas/httphead v0.1.0 // indirect
-	github.com/gobwas/ws v1.5.0 // indirect
 	github.com/goccy/go-json v0.10.6 // indirect
 	github.com/hashicorp/golang-lru/v2 v2.0.7 // indirect
 	github.com/lestrrat-go/blackmagic v1.0.4 // indirect

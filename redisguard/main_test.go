@@ -10,12 +10,20 @@ import (
 	"github.com/wsticket/wsticket/wstickettest/notickets"
 )
 
-// TestMain also serves as the node of TestThreeProcesses and, told by the environment,
-// breaks a script in one place, see TestMutants.
+// TestMain also serves as the node of TestThreeProcesses, as the gateway of
+// TestMeasureCapacity and, told by the environment, breaks a script in one place, see
+// TestMutants.
 func TestMain(m *testing.M) {
 	flag.Parse()
 	if url := os.Getenv("WSTICKET_TEST_NODE"); url != "" {
 		os.Exit(nodeMain(url))
+	}
+	if config := os.Getenv("WSTICKET_TEST_GATEWAY"); config != "" {
+		if err := capacityMain(config); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
 	}
 	if mutant := os.Getenv("WSTICKET_TEST_MUTANT"); mutant != "" {
 		old, replacement, _ := strings.Cut(mutant, "\x1f")

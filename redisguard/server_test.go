@@ -94,14 +94,25 @@ func startOn(tb testing.TB, program []string, port int, args ...string) *server 
 func (s *server) addr() string { return "127.0.0.1:" + strconv.Itoa(s.port) }
 func (s *server) url() string  { return "redis://" + s.addr() }
 
+// noServer begins what a test says whose server did not start.
+const noServer = "the server does not answer"
+
 // start starts the process and waits until it answers.
 func (s *server) start(args ...string) {
 	s.tb.Helper()
-	s.launch(args...)
-	s.until("the server answers", func() bool {
-		answer, err := s.do("PING")
-		return err == nil && answer == "PONG" || err != nil && strings.HasPrefix(err.Error(), "NOAUTH")
-	})
+	// Under libfaketime a server hangs now and then before it listens, and another process
+	// may take its port for a moment: it is started anew.
+	for range 3 {
+		s.launch(args...)
+		for end := time.Now().Add(15 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+			answer, err := s.do("PING")
+			if err == nil && answer == "PONG" || err != nil && strings.HasPrefix(err.Error(), "NOAUTH") {
+				return
+			}
+		}
+		s.kill()
+	}
+	s.tb.Fatalf(noServer+"; it says:\n%s", s.log.String())
 }
 
 func (s *server) launch(args ...string) {
@@ -146,8 +157,30 @@ func (s *server) signal(sig syscall.Signal) {
 	}
 }
 
-func (s *server) freeze() { s.signal(unix.SIGSTOP) }
-func (s *server) thaw()   { s.signal(unix.SIGCONT) }
+// freeze returns when the process stands still.
+func (s *server) freeze() {
+	s.signal(unix.SIGSTOP)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for end := time.Now().Add(5 * time.Second); s.cmd != nil && !stopped(s.cmd.Process.Pid) && time.Now().Before(end); {
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// stopped says whether every thread of a process has stopped.
+func stopped(pid int) bool {
+	threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+	for _, path := range threads {
+		text, err := os.ReadFile(path)
+		_, rest, ok := bytes.Cut(text, []byte(") "))
+		if err == nil && ok && !bytes.HasPrefix(rest, []byte("T")) {
+			return false
+		}
+	}
+	return true
+}
+
+func (s *server) thaw() { s.signal(unix.SIGCONT) }
 
 // kill is kill -9. It waits for the end.
 func (s *server) kill() {

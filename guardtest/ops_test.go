@@ -1,0 +1,206 @@
+package guardtest
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/wsticket/wsticket"
+)
+
+// TestOpsReplayCache drives caches of several sizes, from one that is always over its
+// peak to one that never is.
+func TestOpsReplayCache(t *testing.T) {
+	runs := 10
+	if os.Getenv("WSTICKET_SLOW") != "" {
+		runs = 2000
+	}
+	for _, peak := range []int{1, 5, 1000} {
+		for _, times := range [][2]time.Duration{{3 * time.Second, 0}, {10 * time.Second, 2 * time.Second}} {
+			t.Run(fmt.Sprintf("peak=%d/ttl=%v", peak, times[0]), func(t *testing.T) {
+				t.Parallel()
+				cfg := wsticket.ReplayConfig{PeakPerSecond: peak, MaxTTL: times[0], Leeway: times[1]}
+				if cfg.Leeway == 0 {
+					cfg.Leeway = wsticket.NoLeeway
+				}
+				RunOps(t, OpsConfig{
+					Open:   func(tb testing.TB, now time.Time) []wsticket.ReplayGuard { return cache(tb, cfg, now.Add(-time.Hour)) },
+					Events: cacheEvents(cfg),
+					MaxTTL: times[0], Leeway: times[1],
+					Exact: peak == 1000,
+					Dir:   "testdata/ops", Runs: runs, Length: 300,
+				})
+			})
+		}
+	}
+}
+
+// cache is one cache, and three nodes that share it: threads of one process.
+func cache(tb testing.TB, cfg wsticket.ReplayConfig, since time.Time) []wsticket.ReplayGuard {
+	cfg.Since = since
+	c, err := wsticket.NewReplayCache(cfg)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return []wsticket.ReplayGuard{c, c, c}
+}
+
+func cacheEvents(cfg wsticket.ReplayConfig) map[string]func(testing.TB, []wsticket.ReplayGuard, time.Time) []wsticket.ReplayGuard {
+	// stop saves the cache, does something to the file, and starts a process from it.
+	stop := func(harm func(path string) error) func(testing.TB, []wsticket.ReplayGuard, time.Time) []wsticket.ReplayGuard {
+		return func(tb testing.TB, guards []wsticket.ReplayGuard, now time.Time) []wsticket.ReplayGuard {
+			path := filepath.Join(tb.TempDir(), "state")
+			if err := guards[0].(*wsticket.ReplayCache).SaveAt(now, path); err != nil {
+				tb.Fatal(err)
+			}
+			if err := harm(path); err != nil {
+				tb.Fatal(err)
+			}
+			c, err := wsticket.LoadReplayCacheAt(now, path, cfg)
+			if c == nil {
+				tb.Fatal(err)
+			}
+			return []wsticket.ReplayGuard{c, c, c}
+		}
+	}
+	return map[string]func(testing.TB, []wsticket.ReplayGuard, time.Time) []wsticket.ReplayGuard{
+		"restart": stop(func(string) error { return nil }),
+		"torn": stop(func(path string) error {
+			info, err := os.Stat(path)
+			if err != nil {
+				return err
+			}
+			return os.Truncate(path, info.Size()-1)
+		}),
+		"lost": stop(os.Remove),
+		"crash": func(tb testing.TB, _ []wsticket.ReplayGuard, now time.Time) []wsticket.ReplayGuard {
+			return cache(tb, cfg, now)
+		},
+	}
+}
+
+// opsGuard is a guard that is easy to see through, with one thing wrong.
+type opsGuard struct {
+	wrong string
+	since int64
+
+	mu   *sync.Mutex
+	used map[[16]byte]int64 // when it expires
+}
+
+func (g *opsGuard) Covers() (maxTTL, leeway time.Duration) { return testTTL, testLeeway }
+
+func (g *opsGuard) Spend(_ context.Context, u wsticket.Use) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	_, again := g.used[u.Identity]
+	switch {
+	case u.Issued <= g.since+int64(testLeeway/time.Second):
+		return wsticket.ErrIssuedBeforeStart
+	case again || g.wrong == "refuses a fresh ticket" && u.Expires == u.Issued+3:
+		return wsticket.ErrReplayed
+	}
+	if g.wrong == "looks, then marks" {
+		g.mu.Unlock()
+		time.Sleep(time.Millisecond)
+		g.mu.Lock()
+	}
+	if g.wrong == "forgets what is over" {
+		for id, expires := range g.used {
+			if expires+int64(testLeeway/time.Second) <= u.Now {
+				delete(g.used, id)
+			}
+		}
+	}
+	g.used[u.Identity] = u.Expires
+	return nil
+}
+
+func opsGuards(wrong string, since int64) (guards []wsticket.ReplayGuard) {
+	g := &opsGuard{wrong: wrong, since: since, mu: new(sync.Mutex), used: map[[16]byte]int64{}}
+	for range 3 {
+		node := *g
+		if wrong == "remembers on each node" {
+			node.mu, node.used = new(sync.Mutex), map[[16]byte]int64{}
+		}
+		guards = append(guards, &node)
+	}
+	return guards
+}
+
+// A guard with nothing wrong passes; each fault is found, by a file that is shortened to
+// a few lines and fails again.
+func TestOpsFindFaults(t *testing.T) {
+	for wrong, most := range map[string]int{
+		"":                          0,
+		"looks, then marks":         2, // mint and show
+		"remembers on each node":    3,
+		"forgets what is over":      8, // mint, show, clock, another one, clock, show
+		"forgets in a crash":        5, // clock, mint, show, crash, show
+		"counts from the Leeway on": 5,
+		"refuses a fresh ticket":    2,
+	} {
+		t.Run(wrong, func(t *testing.T) {
+			t.Parallel()
+			c := OpsConfig{
+				Open: func(_ testing.TB, now time.Time) []wsticket.ReplayGuard { return opsGuards(wrong, now.Unix()-100) },
+				Events: map[string]func(testing.TB, []wsticket.ReplayGuard, time.Time) []wsticket.ReplayGuard{
+					"crash": func(_ testing.TB, _ []wsticket.ReplayGuard, now time.Time) []wsticket.ReplayGuard {
+						switch wrong {
+						case "forgets in a crash":
+							return opsGuards(wrong, 0)
+						case "counts from the Leeway on":
+							return opsGuards(wrong, now.Unix()-int64(testLeeway/time.Second))
+						}
+						return opsGuards(wrong, now.Unix())
+					},
+				},
+				MaxTTL: testTTL, Leeway: testLeeway, Runs: 100, Exact: true,
+			}
+			if fault := c.fault(); fault != "" {
+				t.Fatal(fault)
+			}
+			file, fault, account := c.search(t)
+			if wrong == "" {
+				if fault != nil || account.accepted < 1000 || account.shown < 2*account.accepted {
+					t.Errorf("seed %d: %v, %v\n%s", c.Seed, fault, account, file)
+				}
+				return
+			}
+			if fault == nil {
+				t.Fatalf("seed %d: not found: %v", c.Seed, account)
+			}
+			if n := strings.Count(file, "\n"); n > most {
+				t.Errorf("seed %d: %d lines are left, want %d at most:\n%s", c.Seed, n, most, file)
+			}
+			if again, _ := c.run(t, file); again == nil {
+				t.Errorf("seed %d: the shortened file does not fail:\n%s", c.Seed, file)
+			}
+		})
+	}
+}
+
+// A file that was edited by hand says which line is wrong.
+func TestOpsBadFiles(t *testing.T) {
+	c := OpsConfig{Open: func(testing.TB, time.Time) []wsticket.ReplayGuard { return opsGuards("", 0) }, MaxTTL: testTTL, Leeway: testLeeway}
+	for _, line := range []string{"dance", "mint 1", "mint 1 2 x", "show 1 x", "mint 1 999 0", "clock"} {
+		if fault, _ := c.run(t, "mint 1 2 0\n"+line+"\n"); fault == nil || !strings.HasPrefix(fault.Error(), "line 2, ") {
+			t.Errorf("%q: %v", line, fault)
+		}
+	}
+	for _, c := range []OpsConfig{
+		{},
+		{Open: c.Open},
+		{Open: c.Open, MaxTTL: time.Second, Events: map[string]func(testing.TB, []wsticket.ReplayGuard, time.Time) []wsticket.ReplayGuard{"mint": nil}},
+		{Open: c.Open, MaxTTL: time.Second, Events: map[string]func(testing.TB, []wsticket.ReplayGuard, time.Time) []wsticket.ReplayGuard{"two words": nil}},
+	} {
+		if c.fault() == "" {
+			t.Errorf("%+v is taken", c)
+		}
+	}
+}

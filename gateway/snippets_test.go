@@ -15,8 +15,8 @@ import (
 )
 
 // The snippets of Go in the documentation compile, with what the text around them says
-// is there. Those of README.md and docs/integrations.md are files of the examples and are
-// tested there; those of docs/metrics.md are this package's, see TestDocsMetrics.
+// is there. Those of README.md, docs/integrations.md and docs/metrics.md are code that is
+// run, and are compared with it elsewhere.
 func TestSnippets(t *testing.T) {
 	pages, err := filepath.Glob("../docs/*.md")
 	if err != nil {
@@ -26,7 +26,7 @@ func TestSnippets(t *testing.T) {
 	text.WriteString(snippetHead)
 	n := 0
 	for _, page := range pages {
-		if name := filepath.Base(page); name == "integrations.md" || name == "metrics.md" {
+		if base := filepath.Base(page); base == "integrations.md" || base == "metrics.md" {
 			continue
 		}
 		content, err := os.ReadFile(page)

@@ -143,6 +143,8 @@ func TestDeployContainer(t *testing.T) {
 		t.Errorf("the program is not static, it needs %v", libraries)
 	}
 
+	t.Run("image", func(t *testing.T) { buildImage(t, file, bin, entry[1], user[1]+":"+user[2]) })
+
 	if os.Getuid() != 0 {
 		t.Skip("not root, so the program is not run in a folder of its own (chroot)")
 	}
@@ -160,6 +162,61 @@ func TestDeployContainer(t *testing.T) {
 	out, err := exec.Command("chroot", "--userspec="+user[1]+":"+user[2], root, entry[1], "check", "-config", "/etc/wsticket/gateway.yaml").CombinedOutput()
 	if err != nil || string(out) != "ok\n" {
 		t.Errorf("alone in a folder the program says: %s%v", out, err)
+	}
+}
+
+// buildImage makes the image with buildah, but for its first stage, whose base image is in
+// a registry: programs that were built here stand in for that.
+func buildImage(t *testing.T, file, programs, entry, user string) {
+	buildah := installed(t, "buildah", "apt-get install buildah", "buildah")
+	if os.Getuid() != 0 {
+		t.Skip("not root; buildah then needs more than is checked here")
+	}
+	dir := t.TempDir()
+	run := func(args ...string) string {
+		t.Helper()
+		c := exec.Command(buildah, append([]string{"--storage-driver=vfs", "--root", filepath.Join(dir, "root"), "--runroot", filepath.Join(dir, "run")}, args...)...)
+		c.Dir = dir
+		c.Env = append(os.Environ(), "BUILDAH_ISOLATION=chroot")
+		out, err := c.CombinedOutput()
+		if err != nil {
+			t.Fatalf("buildah %v: %v\n%s", args, err, out)
+		}
+		return string(out)
+	}
+	if err := os.CopyFS(filepath.Join(dir, "out"), os.DirFS(programs)); err != nil {
+		t.Fatal(err)
+	}
+	for name, content := range map[string]string{"ca-certificates.crt": "none here\n", "Base": "FROM scratch\nCOPY out/ /out/\nCOPY ca-certificates.crt /etc/ssl/certs/\n"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	run("bud", "-f", "Base", "-t", "localhost/base", ".")
+	var rest strings.Builder
+	for line := range strings.Lines(file) {
+		word, _, _ := strings.Cut(line, " ")
+		switch {
+		case strings.HasSuffix(line, " AS build\n"):
+			line = "FROM localhost/base AS build\n"
+		case word == "WORKDIR" || word == "RUN" || line == "COPY . .\n":
+			continue
+		}
+		rest.WriteString(line)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "Containerfile"), []byte(rest.String()), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	run("bud", "-f", "Containerfile", "-t", "localhost/gateway", ".")
+	image := run("inspect", "--type", "image", "--format", "{{.OCIv1.Config.User}} {{index .OCIv1.Config.Entrypoint 0}} {{.OCIv1.Config.StopSignal}}", "localhost/gateway")
+	if want := user + " " + entry + " SIGTERM"; strings.TrimSpace(image) != want {
+		t.Errorf("the image runs %q, want %q", image, want)
+	}
+	root := strings.TrimSpace(run("mount", strings.TrimSpace(run("from", "localhost/gateway"))))
+	for _, path := range []string{entry, "/usr/local/bin/wsticket", "/etc/ssl/certs/ca-certificates.crt"} {
+		if _, err := os.Stat(filepath.Join(root, path)); err != nil {
+			t.Errorf("not in the image: %v", err)
+		}
 	}
 }
 

@@ -179,11 +179,11 @@ func TestOperatingKeys(t *testing.T) {
 		return strings.TrimSpace(run("wsticket mint -keys keyring.json -sub ada -ttl 60s"))
 	}
 	// 502 is a ticket that was taken: there is no backend.
-	becomes := func(node, ticket string, want int) {
+	becomes := func(node string, ticket func() string, want int) {
 		t.Helper()
 		status := 0
-		for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) { // another process
-			if status, _ = show(t, "tcp", fronts[node], byQuery("ticket="+ticket)); status == want {
+		for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(200 * time.Millisecond) { // another process
+			if status, _ = show(t, "tcp", fronts[node], byQuery("ticket="+ticket())); status == want {
 				return
 			}
 		}
@@ -200,7 +200,7 @@ func TestOperatingKeys(t *testing.T) {
 		t.Error("the rotation added no key")
 	}
 	for node := range fronts {
-		becomes(node, mint(), http.StatusBadGateway)
+		becomes(node, mint, http.StatusBadGateway)
 	}
 
 	leaked := regexp.MustCompile(`"kid":"([^"]+)","alg":"HS256","state":"signing"`).FindStringSubmatch(run("wsticket keys list -keys keyring.json -json"))
@@ -215,8 +215,8 @@ func TestOperatingKeys(t *testing.T) {
 		t.Errorf("the connections of both nodes were to be closed: %s", said)
 	}
 	for node := range fronts {
-		becomes(node, mint(), http.StatusBadGateway)
-		forged := strings.TrimSpace(run("wsticket mint -keys old.json -sub root -ttl 60s"))
+		becomes(node, mint, http.StatusBadGateway)
+		forged := func() string { return strings.TrimSpace(run("wsticket mint -keys old.json -sub root -ttl 60s")) }
 		becomes(node, forged, http.StatusUnauthorized)
 	}
 }

@@ -18,7 +18,8 @@ import (
 
 // TestProtocols runs the snippets of docs/protocols.md: a client of each protocol from npm,
 // behind wsticket-gateway and in front of a server of that protocol. It connects, has its
-// connection broken and comes back; each of the two handshakes must be one ticket.
+// connection broken, is refused a ticket once and comes back; each of the two handshakes
+// must be one ticket.
 func TestProtocols(t *testing.T) {
 	if os.Getenv("WSTICKET_SLOW") == "" {
 		t.Skip("installs and runs clients and servers of npm; set WSTICKET_SLOW=1")
@@ -64,10 +65,12 @@ func TestProtocols(t *testing.T) {
 		offered               string // to the backend
 	}{
 		{"graphql", "GraphQL over WebSocket", "client", "", "graphql-transport-ws"},
+		{"graphql", "GraphQL over WebSocket", "client", "graphql-transport-ws", "graphql-transport-ws"},
 		{"socketio", "Socket.IO", "socket", "", ""},
 		{"mqtt", "MQTT", "client", "", "mqtt"},
 		{"mqtt", "MQTT", "client", "mqtt", "mqtt"},
-		{"stomp", "STOMP", "client", "", "v12.stomp,v11.stomp,v10.stomp"},
+		{"stomp", "STOMP", "client", "", "v12.stomp"},
+		{"stomp", "STOMP", "client", "v12.stomp", "v12.stomp"},
 		{"phoenix", "Phoenix channels", "socket", "", ""},
 		{"signalr", "SignalR", "connection", "", ""},
 	} {
@@ -123,8 +126,12 @@ func TestProtocols(t *testing.T) {
 					t.Errorf("the backend saw %q", h)
 				}
 			}
-			if log := front.printed(); bytes.Contains(log, []byte("refused")) {
+			log := front.printed()
+			if bytes.Contains(log, []byte(`"refused`)) {
 				t.Errorf("the gateway refused a handshake:\n%s", log)
+			}
+			if n := bytes.Count(log, []byte(`"mint failed"`)); n != 1 {
+				t.Errorf("%d mints failed, want 1:\n%s", n, log)
 			}
 
 			if p.name == "socketio" {

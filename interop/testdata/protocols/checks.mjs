@@ -1,6 +1,6 @@
 // What stands around a snippet of docs/protocols.md when a test runs it. The snippet
-// makes a client; its check here waits for a greeting, has the connection broken, and
-// waits for the greeting on the next connection.
+// makes a client; its check here waits for a greeting, has the connection broken and the
+// next mint fail, and waits for the greeting on the next connection.
 import * as ws from "ws"
 
 globalThis.WebSocket ??= ws.WebSocket // before Node 22

@@ -1,20 +1,26 @@
 // The backend of one protocol, behind the gateway: node server.mjs PROTOCOL PORT.
 // GET /me says who everybody is, GET /seen which handshakes came, POST /drop breaks all
-// connections. Each protocol greets the user of the header Ticket-Subject.
+// connections and has the next question to /me fail. Each protocol greets the user of the header Ticket-Subject.
 import { createServer } from "node:http"
 import { WebSocketServer, createWebSocketStream } from "ws"
 
 const [protocol, port] = process.argv.slice(2)
 const seen = []
 const open = new Set()
+let failing = false
 
 const server = createServer((request, response) => {
   switch (`${request.method} ${request.url}`) {
     case "GET /me":
+      if (failing) {
+        failing = false
+        return response.writeHead(500).end()
+      }
       return response.writeHead(200, { "Content-Type": "application/json" }).end('{"sub":"ada"}')
     case "GET /seen":
       return response.writeHead(200, { "Content-Type": "application/json" }).end(JSON.stringify(seen))
     case "POST /drop":
+      failing = true
       for (const socket of open) socket.destroy()
       return response.writeHead(204).end()
   }

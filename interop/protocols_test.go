@@ -12,14 +12,17 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 	"time"
+
+	"github.com/chromedp/chromedp"
 )
 
 // TestProtocols runs the snippets of docs/protocols.md: a client of each protocol from npm,
 // behind wsticket-gateway and in front of a server of that protocol. It connects, has its
 // connection broken, is refused a ticket once and comes back; each of the two handshakes
-// must be one ticket.
+// must be one ticket. Once in Node, and once in Chromium.
 func TestProtocols(t *testing.T) {
 	if os.Getenv("WSTICKET_SLOW") == "" {
 		t.Skip("installs and runs clients and servers of npm; set WSTICKET_SLOW=1")
@@ -59,6 +62,7 @@ func TestProtocols(t *testing.T) {
 		t.Fatal(err)
 	}
 
+	var chromium sync.Mutex // one at a time
 	for _, p := range []struct {
 		name, heading, client string
 		subprotocol           string // by which the ticket goes; empty: by query
@@ -84,7 +88,7 @@ func TestProtocols(t *testing.T) {
 			startIn(t, dir, nil, node, "server.mjs", p.name, port)
 			listens(t, port)
 			args := []string{"serve", "-listen", "127.0.0.1:" + listen, "-admin", "127.0.0.1:" + admin, "-leeway", "1s", "-keys", keys,
-				"-upstream", "http://127.0.0.1:" + port, "-mint-auth", "http://127.0.0.1:" + port + "/me"}
+				"-upstream", "http://127.0.0.1:" + port, "-mint-auth", "http://127.0.0.1:" + port + "/me", "-origin", "http://127.0.0.1:" + port}
 			helper := shared[1]
 			if p.subprotocol != "" {
 				args = append(args, "-protocols", p.subprotocol, "-carriers", "subprotocol")
@@ -114,12 +118,19 @@ func TestProtocols(t *testing.T) {
 				t.Fatalf("the client: %v\n%s", err, out)
 			}
 
+			bundle := exec.Command(filepath.Join(dir, "node_modules/.bin/esbuild"), filepath.Base(file.Name()), "--bundle", "--format=esm", "--outfile=app-"+port+".js")
+			bundle.Dir = dir
+			if out, err := bundle.CombinedOutput(); err != nil {
+				t.Fatalf("%v\n%s", err, out)
+			}
+			inPage(t, &chromium, "http://127.0.0.1:"+port+"/")
+
 			var seen []struct{ Target, User, Protocols string }
 			if err := json.Unmarshal([]byte(get(t, "http://127.0.0.1:"+port+"/seen")), &seen); err != nil {
 				t.Fatal(err)
 			}
-			if len(seen) != 2 {
-				t.Errorf("the backend saw %d handshakes, want 2: %v", len(seen), seen)
+			if len(seen) != 4 {
+				t.Errorf("the backend saw %d handshakes, want 2 of Node and 2 of Chromium: %v", len(seen), seen)
 			}
 			for _, h := range seen {
 				if h.User != "ada" || strings.Contains(h.Target+h.Protocols, "ticket") || strings.ReplaceAll(h.Protocols, " ", "") != p.offered {
@@ -130,8 +141,8 @@ func TestProtocols(t *testing.T) {
 			if bytes.Contains(log, []byte(`"refused`)) {
 				t.Errorf("the gateway refused a handshake:\n%s", log)
 			}
-			if n := bytes.Count(log, []byte(`"mint failed"`)); n != 1 {
-				t.Errorf("%d mints failed, want 1:\n%s", n, log)
+			if n := bytes.Count(log, []byte(`"mint failed"`)); n != 2 {
+				t.Errorf("%d mints failed, want 2:\n%s", n, log)
 			}
 
 			if p.name == "socketio" {
@@ -146,6 +157,27 @@ func TestProtocols(t *testing.T) {
 			}
 		})
 	}
+}
+
+// inPage waits until the client in a page says how it ended.
+func inPage(t *testing.T, one *sync.Mutex, url string) {
+	t.Helper()
+	one.Lock()
+	defer one.Unlock()
+	p := startBrowser(t)
+	p.do(chromedp.Navigate(url))
+	title := ""
+	for deadline := time.Now().Add(60 * time.Second); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) { // another process
+		title = evaluate[string](p, "document.title")
+		if title == "came back" {
+			p.do(chromedp.Navigate("about:blank")) // or it would connect again when the test breaks up
+			return
+		}
+		if strings.HasPrefix(title, "failed") {
+			break
+		}
+	}
+	t.Fatalf("in Chromium: %q", title)
 }
 
 // snippetsOf returns the n snippets of JavaScript in a section of a page.

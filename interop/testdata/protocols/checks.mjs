@@ -1,20 +1,26 @@
 // What stands around a snippet of docs/protocols.md when a test runs it. The snippet
 // makes a client; its check here waits for a greeting, has the connection broken and the
-// next mint fail, and waits for the greeting on the next connection.
+// next mint fail, and waits for the greeting on the next connection. It runs in Node and,
+// bundled, in a page.
 import * as ws from "ws"
 
 globalThis.WebSocket ??= ws.WebSocket // before Node 22
+const inPage = typeof document !== "undefined"
 
 let greetings = 0
 export function greeted(text) {
   if (text !== "hello ada") fail(text)
   greetings++
-  if (greetings === 1) fetch(process.env.BACKEND + "/drop", { method: "POST" })
-  if (greetings === 2) process.exit(0)
+  if (greetings === 1) fetch((inPage ? "" : process.env.BACKEND) + "/drop", { method: "POST" })
+  if (greetings === 2) end("came back")
 }
 export function fail(why) {
-  console.error(why)
-  process.exit(1)
+  end("failed: " + (why?.message ?? why?.type ?? why))
+}
+function end(how) {
+  if (inPage) document.title = how
+  else if (how === "came back") process.exit(0)
+  else throw new Error(how)
 }
 
 export const checks = {

@@ -1,7 +1,9 @@
-// The backend of one protocol, behind the gateway: node server.mjs PROTOCOL PORT.
+// The backend of one protocol, behind the gateway: node server.mjs PROTOCOL PORT. GET / is
+// a page with app-PORT.js, where the test has put the bundled client.
 // GET /me says who everybody is, GET /seen which handshakes came, POST /drop breaks all
 // connections and has the next question to /me fail. Each protocol greets the user of the header Ticket-Subject.
 import { createServer } from "node:http"
+import { readFileSync } from "node:fs"
 import { WebSocketServer, createWebSocketStream } from "ws"
 
 const [protocol, port] = process.argv.slice(2)
@@ -11,6 +13,10 @@ let failing = false
 
 const server = createServer((request, response) => {
   switch (`${request.method} ${request.url}`) {
+    case "GET /":
+      return response.writeHead(200, { "Content-Type": "text/html" }).end("<!doctype html><title>begins</title><script type=module src=/app.js></script>")
+    case "GET /app.js":
+      return response.writeHead(200, { "Content-Type": "text/javascript" }).end(readFileSync(`app-${port}.js`))
     case "GET /me":
       if (failing) {
         failing = false

@@ -69,7 +69,7 @@ func onStore(t *testing.T, url string) (first, second *world) {
 	w := httptest.NewRecorder()
 	first.g.metrics.handler().ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
 	for _, line := range []string{`wsticket_verdicts_total{code="accepted",gate="handshakes"} 10`, `wsticket_verdicts_total{code="replayed",gate="handshakes"} 10`,
-		"wsticket_store_batches_total ", `wsticket_store_refused_total{reason="skew"} 0`, "wsticket_store_moved_total 0", "wsticket_live_connections "} {
+		"wsticket_store_batches_total ", `wsticket_store_refused_total{reason="timeout"} 0`, "wsticket_store_moved_total 0", "wsticket_live_connections "} {
 		if !strings.Contains(w.Body.String(), "\n"+line) {
 			t.Errorf("no %s in:\n%s", line, w.Body)
 		}

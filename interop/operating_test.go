@@ -25,7 +25,7 @@ func TestOperatingAlerts(t *testing.T) {
 		}
 		return all
 	}
-	rules := readFile(t, "../deploy/prometheus/alerts.yml")
+	rules := readFile(t, "../deploy/prometheus/alerts.yml") + readFile(t, "../deploy/prometheus/gateway-alerts.yml")
 	alerts := names(`(?m)^  - alert: (\w+)$`, rules)
 	if headings := names(`(?m)^### (\w+)$`, section); len(alerts) == 0 || !slices.Equal(alerts, headings) {
 		t.Errorf("the alerts are\n%q, the page has\n%q", alerts, headings)
@@ -62,6 +62,9 @@ func TestOperatingLog(t *testing.T) {
 		text := readFile(t, file)
 		for _, m := range regexp.MustCompile(`slog\.Level(\w+), "([^"]+)"|[lL]og(?:\(\))?\.(Info|Warn|Error)\("([^"]+)"`).FindAllStringSubmatch(text, -1) {
 			written[m[2]+m[4]] = strings.ToUpper(m[1] + m[3])
+		}
+		for _, m := range regexp.MustCompile(`sampleKey\{"([^"]+)".*slog\.Level(\w+)`).FindAllStringSubmatch(text, -1) {
+			written[m[1]] = strings.ToUpper(m[2])
 		}
 	}
 	if len(listed) < 8 {

@@ -23,7 +23,8 @@ func main() {
 	built := map[string][]string{}
 	skipped := map[string][]string{} // by reason
 	failed, tests := false, 0
-	var again []string // the packages that failed
+	var again []string              // the packages that failed, and what to run of each
+	broken := map[string][]string{} // tests that failed, by package
 	lines := bufio.NewReader(os.Stdin)
 	for {
 		line, err := lines.ReadBytes('\n')
@@ -57,7 +58,9 @@ func main() {
 			failed = true
 			if e.Test == "" {
 				fmt.Printf("FAIL  %6.1fs  %s\n", e.Elapsed, e.Package)
-				again = append(again, e.Package)
+				again = append(again, e.Package+" "+pattern(broken[e.Package]))
+			} else if !strings.Contains(e.Test, "/") {
+				broken[e.Package] = append(broken[e.Package], e.Test)
 			}
 			fmt.Print(strings.Join(said[key], ""))
 			delete(said, key)
@@ -74,13 +77,21 @@ func main() {
 		}
 	}
 	if failed || tests == 0 {
-		if len(os.Args) > 1 { // a file for the names of the packages that failed
+		if len(os.Args) > 1 { // a file for the packages that failed, and the tests of each
 			if err := os.WriteFile(os.Args[1], []byte(strings.Join(again, "\n")), 0o600); err != nil {
 				fmt.Println(err)
 			}
 		}
 		os.Exit(1)
 	}
+}
+
+// pattern selects the tests that failed, or all where the package ended before one did.
+func pattern(tests []string) string {
+	if len(tests) == 0 {
+		return "."
+	}
+	return "^(" + strings.Join(tests, "|") + ")$"
 }
 
 // reason is what a test said when it skipped, without the place.

@@ -188,6 +188,8 @@ func TestBackPressure(t *testing.T) {
 // behind, and a good one beside them is not held back.
 func TestBadUpstreams(t *testing.T) {
 	slow(t)
+	line := []byte("X-Long: " + strings.Repeat("x", 1<<10) + "\r\n")
+	megabyte := bytes.Repeat([]byte("x"), 1<<20) // one for all: memory is what is measured
 	for name, c := range map[string]struct {
 		bad     func(http.ResponseWriter, *http.Request)
 		timeout time.Duration
@@ -201,9 +203,8 @@ func TestBadUpstreams(t *testing.T) {
 			}
 			defer conn.Close()
 			io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\n")
-			line := "X-Long: " + strings.Repeat("x", 1<<10) + "\r\n"
 			for range 10 << 10 {
-				if _, err := io.WriteString(conn, line); err != nil {
+				if _, err := conn.Write(line); err != nil {
 					return
 				}
 			}
@@ -217,7 +218,7 @@ func TestBadUpstreams(t *testing.T) {
 			defer conn.Close()
 			io.WriteString(conn, "HTTP/1.1 200 OK\r\nX: ")
 			for range 10 {
-				if _, err := conn.Write(bytes.Repeat([]byte("x"), 1<<20)); err != nil {
+				if _, err := conn.Write(megabyte); err != nil {
 					return
 				}
 			}

@@ -44,7 +44,7 @@ func TestPages(t *testing.T) {
 				t.Fatal(err)
 			}
 		} else if got, err := os.ReadFile(path); err != nil || string(got) != text {
-			t.Errorf("%s is not what report.json says (%v): run go test -run TestPages -update-pages ./bench", path, err)
+			t.Errorf("%s is not what report.json says (%v): run go test ./bench -run TestPages -update-pages", path, err)
 		}
 	}
 }

@@ -106,6 +106,7 @@ test("what each close code leads to", async (t) => {
     [3003, 1, ["forbidden 3003"]],
     [1008, 30, ["gaveup 1008"]],
     [4321, 30, ["gaveup 4321"]],
+    [4403, 30, ["gaveup 4403"]], // of the application, whatever it reads like
     [1000, 30, ["gaveup 1000"]],
     [1006, 30, ["gaveup 1006"]],
     [1011, 30, ["gaveup 1011"]],

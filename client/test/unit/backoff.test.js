@@ -138,6 +138,21 @@ test("a handshake that fails is followed by error, close and backoff, and given 
   assert.ok((await against(t, (s) => s.refuse(), { giveUpAfter: Infinity })).mints > 100);
 });
 
+test("what is tried for ever heeds no giveUpAfter, but a handler that counts and closes", async (t) => {
+  const got = await against(t, (s) => s.acceptAndClose(1001), { giveUpAfter: 3 });
+  assert.ok(got.mints > 100);
+  got.socket.close();
+  for (const [type, instead, serve] of [["mintfailed", () => new Response("", { status: 503 })], ["close", undefined, (s) => s.acceptAndClose(1013)]]) {
+    const world = install(t), getTicket = minter(world);
+    getTicket.instead = instead;
+    world.serve = serve;
+    const socket = connect({ url: "wss://gw.example/ws", getTicket });
+    socket.addEventListener(type, (event) => { if (event.failures >= 5) socket.close(); });
+    await world.clock.pass(3_600_000);
+    assert.deepEqual([getTicket.asked.length, socket.readyState, world.clock.waiting], [5, 3, 0]);
+  }
+});
+
 test("a code that a runtime made up for a failed handshake says nothing", async (t) => {
   const bun = (s) => { s.dispatchEvent(new Event("error")); s.end(1002, "Expected 101 status code"); };
   assert.equal((await against(t, bun)).end[0], "gaveup 1006");

@@ -66,6 +66,7 @@ func TestPackage(t *testing.T) {
 		Exports       json.RawMessage
 		SideEffects   *bool
 		Dependencies  map[string]string
+		PublishConfig struct{ Access string }
 	}
 	for path, into := range map[string]any{"package.json": &npm, "jsr.json": &jsr} {
 		text, err := os.ReadFile(path)
@@ -81,6 +82,10 @@ func TestPackage(t *testing.T) {
 	}
 	if npm.Type != "module" || npm.SideEffects == nil || *npm.SideEffects || len(npm.Dependencies) > 0 {
 		t.Errorf("package.json: type %q, sideEffects %v, dependencies %v", npm.Type, npm.SideEffects, npm.Dependencies)
+	}
+	// npm takes a name with a scope for a private package, unless it is told.
+	if npm.PublishConfig.Access != "public" {
+		t.Errorf("package.json: publishConfig.access is %q, and npm publish would be refused", npm.PublishConfig.Access)
 	}
 	// The first condition that fits is taken, so types must stand before default.
 	if strings.Count(string(npm.Exports), `"types"`) != 2 || regexp.MustCompile(`"default"[^}]*"types"`).Match(npm.Exports) {

@@ -3,9 +3,9 @@ export interface MintedTicket {
   /** The ticket. It is good for one attempt. */
   ticket: string;
   /** Seconds that it lives from its minting on. 10 where it is not given. */
-  expires_in?: number;
+  expires_in?: number | undefined;
   /** Where this ticket is to be shown, if not at `url`; it may be relative to that. */
-  url?: string;
+  url?: string | undefined;
 }
 
 /** What getTicket is told of the attempt that it mints for. */
@@ -21,7 +21,7 @@ export interface MintRequest {
  * fails, a `status` and a `retryAfter` (seconds, or an HTTP date) of what it throws are
  * heeded, or those of its `response`, as axios and ky have it.
  */
-export type GetTicket = (request: MintRequest) => MintedTicket | Response | Promise<MintedTicket | Response>;
+export type GetTicket = (request: MintRequest) => MintedTicket | Response | PromiseLike<MintedTicket | Response>;
 
 /** A constructor such as the global WebSocket, or that of npm's ws. */
 export type WebSocketConstructor = new (url: string, protocols?: string[]) => any;
@@ -30,31 +30,31 @@ interface CommonOptions {
   /** Where to connect: ws, wss, http or https, absolute or, in a page, relative to it. Without fragment, and without a ticket. */
   url: string | URL;
   /** Subprotocols of the application. Where there are some, the ticket goes as one more, else in the query. */
-  protocols?: string | string[];
+  protocols?: string | readonly string[] | undefined;
   /** "query" sends the ticket in the query in any case, as a balancer needs it that routes by the ticket. */
-  carrier?: "query";
+  carrier?: "query" | undefined;
   /** Closes the socket when it is aborted. */
-  signal?: AbortSignal;
+  signal?: AbortSignal | undefined;
   /**
    * Renews the session in band: sends the ticket over the open socket, in words of the
    * application, and resolves when the server has taken it. Without it a second socket
    * takes over before the session ends.
    */
-  renew?: (minted: MintedTicket, socket: TicketSocket) => Promise<unknown>;
+  renew?: ((minted: MintedTicket, socket: TicketSocket) => PromiseLike<unknown>) | undefined;
   /** Messages that send() keeps while the socket is not open. 0, the default, keeps none: send() throws. */
-  buffer?: number;
+  buffer?: number | undefined;
   /** Needed where there is no global WebSocket: Node before 22. */
-  WebSocket?: WebSocketConstructor;
+  WebSocket?: WebSocketConstructor | undefined;
   /** Milliseconds that a mint may take, and a handshake. 10,000. */
-  timeout?: number;
+  timeout?: number | undefined;
   /** Milliseconds of the first slot: the first retry comes at any moment of it. 2,000. */
-  baseDelay?: number;
+  baseDelay?: number | undefined;
   /** Milliseconds of the longest slot. Each is a quarter longer than the one before. 30,000. */
-  maxDelay?: number;
+  maxDelay?: number | undefined;
   /** Milliseconds open after which the backoff begins anew, as it does with a message. 10,000. */
-  stableAfter?: number;
+  stableAfter?: number | undefined;
   /** Attempts in a row that end in the same way, with no reason to hope, before the socket gives up. 30: about ten minutes. */
-  giveUpAfter?: number;
+  giveUpAfter?: number | undefined;
 }
 
 export type ConnectOptions = CommonOptions & (
@@ -109,18 +109,21 @@ export interface TicketSocketEventMap {
   gaveup: EndEvent;
 }
 
-type Handlers = { [T in keyof TicketSocketEventMap as `on${T}`]?: ((event: TicketSocketEventMap[T]) => unknown) | null };
+type Handlers = { [T in keyof TicketSocketEventMap as `on${T}`]?: ((event: TicketSocketEventMap[T]) => unknown) | null | undefined };
+
+// Of the names of a page only those are used here that the types of Node have too.
+type AnyListener = ((event: Event) => void) | { handleEvent(event: Event): void };
 
 /** A WebSocket over one connection after the other. */
 export interface TicketSocket extends EventTarget, Handlers {
   /** 1 while open; 0 before, and between two connections; 2 after close(); 3 for good. */
-  readonly readyState: number;
+  readonly readyState: 0 | 1 | 2 | 3;
   /** The url of the options, absolute, without a ticket. */
   readonly url: string;
   /** The subprotocol that the server selected. */
   readonly protocol: string;
   readonly bufferedAmount: number;
-  binaryType: BinaryType;
+  binaryType: "blob" | "arraybuffer";
   /** Sends, or throws an InvalidStateError where the socket is not open and `buffer` has no room. */
   send(data: string | ArrayBufferLike | Blob | ArrayBufferView): void;
   /** Ends the socket, and whatever attempt is under way. A last `close` follows. */
@@ -128,10 +131,10 @@ export interface TicketSocket extends EventTarget, Handlers {
 
   addEventListener<T extends keyof TicketSocketEventMap>(
     type: T, listener: (this: TicketSocket, event: TicketSocketEventMap[T]) => unknown, options?: boolean | AddEventListenerOptions): void;
-  addEventListener(type: string, listener: EventListenerOrEventListenerObject | null, options?: boolean | AddEventListenerOptions): void;
+  addEventListener(type: string, listener: AnyListener | null, options?: boolean | AddEventListenerOptions): void;
   removeEventListener<T extends keyof TicketSocketEventMap>(
     type: T, listener: (this: TicketSocket, event: TicketSocketEventMap[T]) => unknown, options?: boolean | EventListenerOptions): void;
-  removeEventListener(type: string, listener: EventListenerOrEventListenerObject | null, options?: boolean | EventListenerOptions): void;
+  removeEventListener(type: string, listener: AnyListener | null, options?: boolean | EventListenerOptions): void;
 }
 
 /**

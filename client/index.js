@@ -48,10 +48,10 @@ export function connect({
   let outcome, same = 1; // how the last attempt ended, and how many did in a row; 0 after a good connection
   let binaryType = "blob";
 
-  const emit = (type, details) => {
-    const handle = (event) => socket["on" + type]?.(event);
+  const emit = (type, details, event = new Event(type)) => {
+    const handle = () => socket["on" + type]?.(event);
     socket.addEventListener(type, handle);
-    socket.dispatchEvent(Object.assign(new Event(type), details));
+    socket.dispatchEvent(Object.assign(event, { attempt: attempts }, details));
     socket.removeEventListener(type, handle); // once does not, where a listener stops the event
   };
 
@@ -94,7 +94,7 @@ export function connect({
     const end = (how) => {
       if (over) return;
       drop();
-      how = { attempt: attempts, opened, ...GONE, ...how };
+      how = { opened, ...GONE, ...how };
       if (opened || !until) return down(how);
       if (how.minting) emit("mintfailed", how);
       if (!LIMITS[how.status]) plan(until); // the server ends what it will not renew
@@ -120,13 +120,18 @@ export function connect({
         }
         if (over) return;
         const { ticket, status, expires_in } = minted || 0;
-        if (!/^[\w.~-]+$/.test(ticket ?? "") || shown.includes(ticket)) throw fault(+status || 200, "gave no new ticket");
+        if (!ticket?.match?.(/^[\w.~-]+$/) || shown.includes(ticket)) throw fault(+status || 200, "gave no new ticket");
         notBefore = 0;
         life = expires_in > 0 ? expires_in * 1000 : 10_000;
         age = Date.now() - since; // below 0 where the clock was set back
       } while (!(age >= 0 && age <= life / 2));
       const { ticket, url: at } = minted;
-      const later = sessionEnd(ticket, since);
+      let later; // when the session of the ticket ends; nothing or NaN where it does not
+      try {
+        // For _ it should be /, but only numbers are read, and those are spelled without.
+        const { session_exp, iat } = JSON.parse(atob(ticket.split(".")[1].replace(/[-_]/g, "+")));
+        later = since + (session_exp - iat) * 1000; // both are of one clock, which need not agree with this one
+      } catch { /* not one of ours */ }
       if (later < until + 1_000) return end();
       shown = [ticket, ...shown.slice(0, 99)];
       if (until && renew) {
@@ -152,14 +157,14 @@ export function connect({
         ws.binaryType = binaryType;
         after(() => { failures = slotEnd = same = 0; }, stableAfter);
         plan(later);
-        for (const data of queue.splice(0)) ws.send(data);
-        emit("open", { attempt: attempts, renewed: !!until });
+        queue.splice(0).map(async (data) => ws.send(data)); // what one throws is heard, and stops nothing
+        emit("open", { renewed: !!until });
         if (until) leave();
       });
-      ws.addEventListener("message", ({ data, origin }) => {
+      ws.addEventListener("message", (event) => {
         if (over || state) return;
         failures = slotEnd = 0;
-        emit("message", { data, origin });
+        emit("message", null, new MessageEvent("message", event));
       });
       // Some runtimes let no close follow the error of a handshake, and Deno calls a reset
       // code 0. The ws of npm tells the status of a handshake in words.
@@ -198,7 +203,7 @@ export function connect({
     if (!ends) how.retryIn = retry();
     if (minting) emit("mintfailed", how);
     else if (!how.opened) emit("error");
-    if (ends) finish(how, minting && status == 401 ? "unauthorized" : /403|3003/.test(status) ? "forbidden" : "gaveup");
+    if (ends) finish(how, minting && status == 401 ? "unauthorized" : /^(403|3003)$/.test(status) ? "forbidden" : "gaveup");
     else if (!minting) emit("close", how);
   };
 
@@ -212,16 +217,6 @@ export function connect({
     listen("removeEventListener");
     if (type) emit(type, how);
     emit("close", how);
-  };
-
-  // sessionEnd is when the session of a ticket ends; NaN or nothing when it does not. Both
-  // times in the ticket are of one clock, which need not agree with this one.
-  const sessionEnd = (ticket, since) => {
-    try {
-      // For _ it should be /, but only numbers are read, and those are spelled without.
-      const { session_exp, iat } = JSON.parse(atob(ticket.split(".")[1].replace(/[-_]/g, "+")));
-      return since + (session_exp - iat) * 1000;
-    } catch { /* not one of ours */ }
   };
 
   // plan renews in the last minute of the session, or in its second half. Where that

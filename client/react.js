@@ -19,19 +19,20 @@ export function useTicketSocket({ enabled = true, onOpen, onMessage, onClose, ..
     // StrictMode ends this effect at once and begins it again: the first socket is closed
     // before it has minted.
     const socket = connect({ ...given, getTicket: passOn("getTicket"), renew: passOn("renew") });
-    let end;
-    let show = (status) => setView({ socket, status });
+    let end, left;
+    const show = (status) => left || setView({ socket, status });
+    const tell = (name, event) => left || newest.current[name]?.(event, socket);
     show("connecting");
-    socket.addEventListener("open", (event) => { show("open"); newest.current.onOpen?.(event, socket); });
-    socket.addEventListener("message", (event) => newest.current.onMessage?.(event, socket));
+    socket.addEventListener("open", (event) => { show("open"); tell("onOpen", event); });
+    socket.addEventListener("message", (event) => tell("onMessage", event));
     for (const type of ENDS) socket.addEventListener(type, () => { end = type; });
     socket.addEventListener("close", (event) => {
       show(event.retryIn === undefined ? end ?? "closed" : "connecting");
-      newest.current.onClose?.(event, socket);
+      tell("onClose", event);
     });
     return () => {
       show("closed"); // enabled may be false now; where another begins, that is the last word
-      show = () => {};
+      left = true; // its close is no news: the component ended it
       socket.close();
     };
   }, [enabled, String(options.url), String(options.ticketUrl ?? ""), [options.protocols ?? []].flat().join()]);

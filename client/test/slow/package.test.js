@@ -150,6 +150,17 @@ const hook = useTicketSocket({ url: "/ws", ticketUrl: "/ticket", enabled: false,
 if (hook.status === "open") hook.socket?.close();
 export const options: ConnectOptions = { url: "/", ticketUrl: "/" };
 export { target };
+// What may be left out may be undefined too, with exactOptionalPropertyTypes.
+const none = undefined;
+connect({ url: "/ws", ticketUrl: "/ticket", protocols: none, carrier: none, renew: none, signal: none, buffer: none, WebSocket: none, timeout: none, baseDelay: none, maxDelay: none, stableAfter: none, giveUpAfter: none });
+connect({ url: "/ws", getTicket: async () => ({ ticket: "t", expires_in: none, url: none }) });
+useTicketSocket({ url: "/ws", ticketUrl: "/ticket", enabled: none, onOpen: none, onMessage: none, onClose: none });
+declare const thenable: PromiseLike<MintedTicket>, offered: readonly string[];
+connect({ url: "/ws", getTicket: () => thenable, protocols: offered });
+socket.addEventListener("message", (event: MessageEvent) => event.data);
+socket.addEventListener("close", { handleEvent(event: Event) { return event.type; } });
+socket.removeEventListener("close", null);
+export const like: Pick<globalThis.WebSocket, "send" | "close" | "readyState" | "url" | "protocol" | "bufferedAmount" | "binaryType"> = socket;
 
 // @ts-expect-error: neither ticketUrl nor getTicket
 connect({ url: "/ws" });
@@ -171,6 +182,20 @@ hook.status === "closing";
     }, include: ["*"] }));
     const { status, stdout } = spawnSync(process.execPath, [join(tsc, "bin", "tsc"), "-p", work], { encoding: "utf8", cwd: work });
     assert.equal(status, 0, stdout);
+    // A program for Node, without the names of a page.
+    lend(dir, "@types/node");
+    mkdirSync(join(work, "node"));
+    write("node/program.ts", pieces(readme, "js")[0] + `
+socket.addEventListener("close", ({ code, retryIn }) => [code.toFixed(), retryIn], { once: true });
+socket.addEventListener("anything", (event) => event.type);
+socket.binaryType = "arraybuffer";
+export const target: EventTarget = socket;
+`);
+    write("node/tsconfig.json", JSON.stringify({ compilerOptions: {
+      strict: true, noEmit: true, module: "nodenext", target: "es2022", lib: ["es2022"], types: ["node"], skipLibCheck: false, exactOptionalPropertyTypes: true,
+    } }));
+    const node = spawnSync(process.execPath, [join(tsc, "bin", "tsc"), "-p", join(work, "node")], { encoding: "utf8", cwd: work });
+    assert.equal(node.status, 0, node.stdout);
     // And it is no empty check: a fault is found.
     write("fault.ts", 'import { connect } from "@wsticket/client";\nconnect({ url: 1, ticketUrl: "/" });\n');
     assert.notEqual(spawnSync(process.execPath, [join(tsc, "bin", "tsc"), "-p", work], { cwd: work }).status, 0);

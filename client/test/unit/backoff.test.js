@@ -106,6 +106,7 @@ test("what each close code leads to", async (t) => {
     [3003, 1, ["forbidden 3003"]],
     [1008, 30, ["gaveup 1008"]],
     [4321, 30, ["gaveup 4321"]],
+    [4403, 30, ["gaveup 4403"]], // of the application, whatever it reads like
     [1000, 30, ["gaveup 1000"]],
     [1006, 30, ["gaveup 1006"]],
     [1011, 30, ["gaveup 1011"]],
@@ -135,6 +136,21 @@ test("a handshake that fails is followed by error, close and backoff, and given 
   assert.deepEqual(got.lines.slice(-3), ["error", "gaveup 1006", "close 1006 for good"]);
   assert.equal((await against(t, (s) => s.refuse(), { giveUpAfter: 3 })).mints, 3);
   assert.ok((await against(t, (s) => s.refuse(), { giveUpAfter: Infinity })).mints > 100);
+});
+
+test("what is tried for ever heeds no giveUpAfter, but a handler that counts and closes", async (t) => {
+  const got = await against(t, (s) => s.acceptAndClose(1001), { giveUpAfter: 3 });
+  assert.ok(got.mints > 100);
+  got.socket.close();
+  for (const [type, instead, serve] of [["mintfailed", () => new Response("", { status: 503 })], ["close", undefined, (s) => s.acceptAndClose(1013)]]) {
+    const world = install(t), getTicket = minter(world);
+    getTicket.instead = instead;
+    world.serve = serve;
+    const socket = connect({ url: "wss://gw.example/ws", getTicket });
+    socket.addEventListener(type, (event) => { if (event.failures >= 5) socket.close(); });
+    await world.clock.pass(3_600_000);
+    assert.deepEqual([getTicket.asked.length, socket.readyState, world.clock.waiting], [5, 3, 0]);
+  }
 });
 
 test("a code that a runtime made up for a failed handshake says nothing", async (t) => {

@@ -140,7 +140,7 @@ test("a mint that fails at a renewal is told and tried again; the socket in use 
 });
 
 test("a mint that refuses a renewal is not asked again; the server ends the session", async (t) => {
-  for (const status of [401, 403]) {
+  for (const status of [400, 401, 403]) {
     const world = install(t), getTicket = minter(world);
     getTicket.instead = async ({ attempt }) => attempt === 1 ? { ticket: sessionTicket(1, 600), expires_in: 10 } : new Response("", { status });
     const socket = connect({ url: URL, getTicket });

@@ -17,11 +17,13 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/wsticket/wsticket/wstickettest/notickets"
 )
 
 func TestMain(m *testing.M) {
 	Child()
-	os.Exit(m.Run())
+	notickets.Main(m)
 }
 
 func needRedis(t *testing.T) {

@@ -125,7 +125,8 @@ func readClose(body []byte) (live.Ending, error) {
 	d := json.NewDecoder(strings.NewReader(string(body)))
 	d.DisallowUnknownFields()
 	var call closeCall
-	if err := d.Decode(&call); err != nil {
+	err := d.Decode(&call)
+	if _, behind := d.Token(); err != nil || behind != io.EOF {
 		return live.Ending{}, fmt.Errorf(`give a JSON object: {"sid":"…"}, {"sub":"…"} or {"all":true,"spread":"30s"}`)
 	}
 	ending := live.Ending{SessionID: call.SessionID, Subject: call.Subject, All: call.All, At: time.Now().Unix()}

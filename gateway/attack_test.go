@@ -128,7 +128,7 @@ func TestNothingIsSmuggled(t *testing.T) {
 		"hop by hop":                   {get("TE: trailers\r\nTrailer: Ticket-Subject\r\nKeep-Alive: 1\r\nProxy-Connection: x\r\nProxy-Authorization: x\r\n"), 101, nil, []string{"\r\nTe:", "\r\nTrailer:", "\r\nKeep-Alive:", "\r\nProxy-"}},
 		"named by Connection":          {strings.Replace(get("X-Mine: 1\r\n"), connection, "Connection: Upgrade, X-Mine\r\n", 1), 101, nil, []string{"X-Mine"}},
 		"identity":                     {get("Ticket-Subject: eve\r\nTicket-Subject: eve\r\nticket_subject: eve\r\nTICKET-SESSION: eve\r\nTicket.Scope: eve\r\nTicket~Id: eve\r\n"), 101, []string{"\r\nTicket-Subject: ada\r\n"}, []string{"eve"}},
-		"where it came from":           {get("X-Forwarded-For: 6.6.6.6\r\nX_Forwarded_For: 6.6.6.6\r\nx.forwarded.host: 6.6.6.6\r\nForwarded: for=6.6.6.6\r\nX-Real-IP: 6.6.6.6\r\nX_REAL_IP: 6.6.6.6\r\nX-Forwarded-Host: 6.6.6.6\r\nX-Original-URL: /6.6.6.6\r\n"), 101, nil, []string{"6.6.6.6"}},
+		"where it came from":           {get("X-Forwarded-For: 6.6.6.6\r\nX_Forwarded_For: 6.6.6.6\r\nx.forwarded.host: 6.6.6.6\r\nForwarded: for=6.6.6.6\r\nX-Real-IP: 6.6.6.6\r\nX_REAL_IP: 6.6.6.6\r\nX-Forwarded-Host: 6.6.6.6\r\nX-Original-URL: /6.6.6.6\r\nX-Forwarded-Scheme: 6.6.6.6\r\nX_FORWARDED_PATH: 6.6.6.6\r\nCF-Connecting-IP: 6.6.6.6\r\n"), 101, nil, []string{"6.6.6.6"}},
 		"folded line":                  {get("X: a\r\n Ticket-Subject: eve\r\n"), -1, nil, []string{"\nTicket-Subject: eve", "\r\n Ticket"}},
 		"bare LF":                      {get("X: a\nTicket-Subject: eve\r\n"), -1, nil, []string{"eve"}},
 		"bare CR":                      {get("X: a\rTicket-Subject: eve\r\n"), 0, nil, nil},
@@ -343,6 +343,17 @@ func TestAdminFromPages(t *testing.T) {
 		w.g.admin().ServeHTTP(rec, r)
 		if rec.Code != c.status {
 			t.Errorf("%s: %d, want %d: %s", name, rec.Code, c.status, rec.Body)
+		}
+	}
+}
+
+// TestAllElse: what is no handshake, no mint and no verify is 404.
+func TestAllElse(t *testing.T) {
+	w := newWorld(t, nil)
+	for _, line := range []string{"GET /", "GET /metrics", "POST /close", "GET /verify", "OPTIONS *", "OPTIONS /", "TRACE /", "GET /ticket/", "GET //ticket"} {
+		answer := w.send(line + " HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+		if !strings.HasPrefix(answer, "HTTP/1.1 404 ") {
+			t.Errorf("%s: %.40q", line, answer)
 		}
 	}
 }

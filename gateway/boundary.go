@@ -16,22 +16,28 @@ func (f *boundary) between() bool { return f.skip == 0 && f.n == 0 }
 // pass takes the next bytes of the stream.
 func (f *boundary) pass(b []byte) {
 	for len(b) > 0 {
-		if f.skip > 0 {
-			if f.skip >= uint64(len(b)) {
-				f.skip -= uint64(len(b))
-				return
-			}
-			b = b[f.skip:]
-			f.skip = 0
-		}
-		n := copy(f.head[f.n:f.headLen()], b)
-		f.n += n
-		b = b[n:]
+		b = b[f.next(b):]
+	}
+}
+
+// next takes the bytes that b begins with up to the end of one frame, or all of them,
+// and says how many they are. b is not empty.
+func (f *boundary) next(b []byte) (n int) {
+	for f.skip == 0 {
+		more := copy(f.head[f.n:f.headLen()], b[n:])
+		f.n += more
+		n += more
 		if f.n >= 2 && f.n == f.headLen() {
-			f.skip = f.payloadLen()
-			f.n = 0
+			f.skip, f.n = f.payloadLen(), 0
+			break
+		}
+		if n == len(b) {
+			return n
 		}
 	}
+	part := min(f.skip, uint64(len(b)-n))
+	f.skip -= part
+	return n + int(part)
 }
 
 // headLen is how long the head is, as far as its first bytes tell: 2 until those are

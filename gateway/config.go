@@ -86,7 +86,7 @@ var options = []option{
 	{"tls-key", "the key of tls-cert, in `FILE`", false, false, func(c *Config) setting { return text{&c.TLSKey} }},
 	{"max-connections", "hold at most `N` connections, handshakes among them", false, false, func(c *Config) setting { return number{&c.MaxConnections} }},
 	{"max-per-subject", "hold at most `N` connections of one subject; 0 means any number", false, true, func(c *Config) setting { return number{&c.MaxPerSubject} }},
-	{"timeout", "give a handshake, the upstream's part of it and a question to mint-auth `DURATION` each", false, false, func(c *Config) setting { return duration{&c.Timeout} }},
+	{"timeout", "give a handshake, the upstream's part of it and a question to mint-auth `DURATION` each", false, true, func(c *Config) setting { return duration{&c.Timeout} }},
 	{"drain", "at the end, close connections over at most `DURATION`", false, false, func(c *Config) setting { return duration{&c.Drain} }},
 	{"admin", "serve /livez, /readyz, /metrics, /connections and /close on `ADDRESS`", false, true, func(c *Config) setting { return text{&c.Admin} }},
 	{"admin-token-file", "ask callers of admin, but for /livez and /readyz, for the bearer token in `FILE`", false, false, func(c *Config) setting { return text{&c.AdminTokenFile} }},

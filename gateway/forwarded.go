@@ -53,7 +53,8 @@ func (p proxies) client(r *http.Request) netip.Addr {
 // forwarding are the names, folded, under which a request says where it came from.
 var forwarding = map[string]bool{"forwarded": true, "x-forwarded-for": true, "x-forwarded-proto": true, "x-forwarded-host": true, "x-forwarded-port": true,
 	"x-forwarded-prefix": true, "x-forwarded-uri": true, "x-forwarded-method": true, "x-forwarded-ssl": true, "x-forwarded-server": true,
-	"x-original-uri": true, "x-original-url": true, "x-original-host": true, "x-real-ip": true, "x-client-ip": true, "true-client-ip": true}
+	"x-original-uri": true, "x-original-url": true, "x-original-host": true, "x-real-ip": true, "x-client-ip": true, "true-client-ip": true,
+	"x-cluster-client-ip": true, "cf-connecting-ip": true, "fastly-client-ip": true, "x-scheme": true}
 
 // forward sets the headers that tell the backend where a request came from. What a
 // peer that is not trusted sent under their names is gone.
@@ -68,7 +69,8 @@ func (p proxies) forward(r *http.Request, h http.Header) {
 	}
 	host := r.Host
 	hops := []string{}
-	if p.trust(r.RemoteAddr) {
+	trusted := p.trust(r.RemoteAddr)
+	if trusted {
 		hops = tokens(r.Header["X-Forwarded-For"])
 		if given := r.Header["X-Forwarded-Proto"]; len(given) == 1 && (given[0] == "http" || given[0] == "https") {
 			proto = given[0]
@@ -78,7 +80,7 @@ func (p proxies) forward(r *http.Request, h http.Header) {
 		hops = append(hops, peer)
 	}
 	for name := range h {
-		if forwarding[folded(name)] {
+		if like := folded(name); forwarding[like] || !trusted && strings.HasPrefix(like, "x-forwarded") {
 			delete(h, name)
 		}
 	}

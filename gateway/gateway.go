@@ -127,10 +127,19 @@ func (g *Gateway) newMint(c *Config, out *compiled, signer *wsticket.Signer) (*w
 		Origins: c.Origins,
 		Authenticate: func(r *http.Request) (*wsticket.Claims, error) {
 			// Before the backend is asked, which strangers could keep busy otherwise.
-			if wait, ok := byAddress.allow(time.Now(), out.proxies.client(r).String()); !ok {
+			if wait, ok := byAddress.allow(time.Now(), neighbourhood(out.proxies.client(r))); !ok {
 				return nil, tooMany(wait)
 			}
-			return ask.authenticate(r)
+			claims, err := ask.authenticate(r)
+			if err != nil {
+				return nil, err
+			}
+			// What fits into no ticket is one more answer that is not as it must be: 503,
+			// as for the others.
+			if _, err := signer.Sign(claims); err != nil {
+				return nil, fmt.Errorf("%w: %w: %w", wsticket.ErrUnavailable, errAnswer, err)
+			}
+			return claims, nil
 		},
 		Allow: func(_ *http.Request, claims *wsticket.Claims) error {
 			if wait, ok := bySubject.allow(time.Now(), claims.Subject); !ok {

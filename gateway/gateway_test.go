@@ -459,7 +459,7 @@ func TestEndOfSession(t *testing.T) {
 	w.echoes(other)
 	_, err = w.dial("/ws?ticket="+unspent, nil)
 	w.wantStatus(err, 401)
-	for _, body := range []string{``, `{}`, `{"sid":"a","sub":"b"}`, `{"sid":7}`, `{"nope":1}`, `{"all":true,"spread":"x"}`, `{"sid":"a","cause":"x"}`} {
+	for _, body := range []string{``, `{}`, `{"sid":"a","sub":"b"}`, `{"sid":7}`, `{"nope":1}`, `{"all":true,"spread":"x"}`, `{"sid":"a","cause":"x"}`, `{"sid":"a"}{"sub":"b"}`, `{"sid":"a"},`} {
 		response, err := http.Post(admin.URL+"/close", "application/json", strings.NewReader(body))
 		if err != nil || response.StatusCode != 400 {
 			t.Errorf("%s: %v, %v", body, response.Status, err)

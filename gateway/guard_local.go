@@ -1,7 +1,9 @@
 package gateway
 
 import (
+	"errors"
 	"fmt"
+	"os"
 	"time"
 
 	"github.com/wsticket/wsticket"
@@ -13,22 +15,32 @@ import (
 type localGuard struct {
 	*wsticket.ReplayCache
 	path     string // or empty
+	lock     *os.File
 	began    time.Time
 	endings  endings
 	restored []live.Ending
 }
 
+var errStateInUse = errors.New("a gateway that still runs, or is about to end, saves its memory there")
+
 // newLocal loads what the process before has saved. report hears why what there was
 // could not be used; the gateway then begins anew.
-func newLocal(c *Config, report func(error)) (*localGuard, error) {
+func newLocal(c *Config, report func(error)) (_ *localGuard, err error) {
 	leeway := c.leeway()
 	config := wsticket.ReplayConfig{PeakPerSecond: c.Peak, MaxTTL: c.MaxTTL, Leeway: leeway, Since: c.since}
 	g := &localGuard{path: c.State, began: c.since, endings: endings{keep: c.MaxTTL + 2*c.Leeway}}
-	var err error
 	if c.State == "" {
 		g.ReplayCache, err = wsticket.NewReplayCache(config)
 		return g, err
 	}
+	if g.lock, err = lockState(c.State); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			g.Close()
+		}
+	}()
 	// Where it is not known which sessions ended, what was issued before now is refused,
 	// and the memory of used tickets is of no use.
 	list, found, fault := loadEndings(g.sessionsPath())
@@ -64,7 +76,7 @@ func (g *localGuard) replay() wsticket.ReplayGuard { return g.ReplayCache }
 
 func (g *localGuard) since() time.Time { return g.began }
 func (g *localGuard) bus() live.Bus    { return nil }
-func (g *localGuard) Close()           {}
+func (g *localGuard) Close()           { g.lock.Close() } // nil too
 
 func (g *localGuard) noteEnding(e live.Ending) { g.endings.add(time.Now(), e) }
 func (g *localGuard) ended() []live.Ending     { return g.restored }

@@ -5,6 +5,7 @@ import (
 	"hash/maphash"
 	"net"
 	"net/http"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -77,6 +78,17 @@ const rateBuckets = 1 << 14
 
 func newRates(perMinute int) *rates {
 	return &rates{maphash.MakeSeed(), make([]bucket, rateBuckets), rate.Limit(float64(perMinute) / 60), max(perMinute/6, 5)}
+}
+
+// neighbourhood is what the rate of an address is counted for: who has one IPv6 address
+// has the 2^64 of its network (RFC 6177).
+func neighbourhood(addr netip.Addr) string {
+	if addr.Is6() {
+		if prefix, err := addr.Prefix(64); err == nil {
+			return prefix.String()
+		}
+	}
+	return addr.String()
 }
 
 // allow says whether name may act at now, and if not, how long until it may.

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"bytes"
 	"errors"
 	"flag"
 	"fmt"
@@ -27,7 +28,8 @@ type Loaded struct {
 // file over the defaults. A list in one of them replaces the list of another; within
 // one, flags may be repeated and values separated by commas. environ is as of
 // os.Environ. All faults of the reading are reported together; [Config.Check] finds
-// the others. [flag.ErrHelp] means that help was asked for, and written to help.
+// the others. What could be read is returned beside the faults, as long as those are of
+// single settings, so that all can be told at once. [flag.ErrHelp] means that help was asked for, and written to help.
 func Load(args, environ []string, help io.Writer) (*Loaded, error) {
 	l := &Loaded{Config: Default(), from: map[string]Source{}}
 	given := map[string][]string{}
@@ -51,6 +53,7 @@ func Load(args, environ []string, help io.Writer) (*Loaded, error) {
 	} else if set.NArg() > 0 {
 		faults = append(faults, fmt.Errorf("there is %q behind the flags; every setting is a flag", set.Arg(0)))
 	}
+	whole := len(faults) > 0 // settings were not read at all
 	env := map[string]string{}
 	for _, pair := range environ {
 		if name, value, ok := strings.Cut(pair, "="); ok && (strings.HasPrefix(name, "WSTICKET_") || strings.HasPrefix(name, "OTEL_")) {
@@ -61,7 +64,8 @@ func Load(args, environ []string, help io.Writer) (*Loaded, error) {
 		l.File = file
 	}
 	if l.File != "" {
-		faults = append(faults, l.readFile()...)
+		more, read := l.readFile()
+		faults, whole = append(faults, more...), whole || !read
 	}
 	faults = append(faults, l.takeOTEL(env)...)
 	for _, o := range options {
@@ -72,8 +76,11 @@ func Load(args, environ []string, help io.Writer) (*Loaded, error) {
 			faults = append(faults, l.take(o, values, "flag")...)
 		}
 	}
-	if len(faults) > 0 {
+	switch {
+	case whole:
 		return nil, errors.Join(faults...)
+	case len(faults) > 0:
+		return l, errors.Join(faults...)
 	}
 	return l, nil
 }
@@ -124,30 +131,33 @@ func (l *Loaded) take(o option, values []string, from Source) []error {
 // maxConfigFile bounds the file: it is short, or it is another.
 const maxConfigFile = 1 << 20
 
-func (l *Loaded) readFile() []error {
+// readFile says also whether the file could be read at all.
+func (l *Loaded) readFile() (faults []error, read bool) {
 	info, err := os.Stat(l.File)
 	if err != nil {
-		return []error{fmt.Errorf("config: %w", err)}
+		return []error{fmt.Errorf("config: %w", err)}, false
 	}
 	if !info.Mode().IsRegular() || info.Size() > maxConfigFile {
-		return []error{fmt.Errorf("config: %s is no regular file of at most %d bytes", l.File, maxConfigFile)}
+		return []error{fmt.Errorf("config: %s is no regular file of at most %d bytes", l.File, maxConfigFile)}, false
 	}
 	content, err := os.ReadFile(l.File)
 	if err != nil {
-		return []error{fmt.Errorf("config: %w", err)}
+		return []error{fmt.Errorf("config: %w", err)}, false
 	}
 	var document yaml.Node
-	if err := yaml.Unmarshal(content, &document); err != nil {
-		return []error{fmt.Errorf("config: %s: %w", l.File, err)}
+	documents := yaml.NewDecoder(bytes.NewReader(content))
+	if err := documents.Decode(&document); err == io.EOF {
+		return nil, true // an empty file
+	} else if err != nil {
+		return []error{fmt.Errorf("config: %s: %w", l.File, err)}, false
 	}
-	if document.Kind == 0 {
-		return nil // an empty file
+	if err := documents.Decode(new(yaml.Node)); err != io.EOF {
+		return []error{fmt.Errorf("config: %s: holds more than one document; put all settings into one, without lines of ---", l.File)}, false
 	}
 	mapping := document.Content[0]
 	if mapping.Kind != yaml.MappingNode {
-		return []error{fmt.Errorf("config: %s: want lines of the form key: value", l.File)}
+		return []error{fmt.Errorf("config: %s: want lines of the form key: value", l.File)}, false
 	}
-	var faults []error
 	seen := map[string]bool{}
 	for i := 0; i+1 < len(mapping.Content); i += 2 {
 		key, value := mapping.Content[i], mapping.Content[i+1]
@@ -169,7 +179,7 @@ func (l *Loaded) readFile() []error {
 		}
 		faults = append(faults, l.take(options[o], values, where)...)
 	}
-	return faults
+	return faults, true
 }
 
 func scalars(value *yaml.Node, list bool) ([]string, error) {

@@ -77,6 +77,16 @@ func TestLoadFaults(t *testing.T) {
 			t.Errorf("no %q in\n%v", want, err)
 		}
 	}
+	// The rest can be looked at as well, unless none of it was read.
+	l, err := Load([]string{"-peak", "many", "-aud", "x"}, nil, nil)
+	if err == nil || l == nil || l.Audiences[0] != "x" {
+		t.Errorf("%v, %v", l, err)
+	}
+	two := filepath.Join(t.TempDir(), "two.yaml")
+	write(t, two, "aud: x\n---\npeak: 7\n")
+	if l, err := Load([]string{"-config", two}, nil, nil); err == nil || l != nil {
+		t.Errorf("of two documents: %v, %v", l, err)
+	}
 	for _, args := range [][]string{{"-nonsense"}, {"extra"}, {"-config", "/nowhere"}, {"-listen", "a", "-listen", "b"}} {
 		if _, err := Load(args, nil, nil); err == nil {
 			t.Errorf("%v passes", args)

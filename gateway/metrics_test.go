@@ -113,7 +113,7 @@ func TestMetricsOverReload(t *testing.T) {
 	}
 	work()
 	config := w.g.state.Load().config
-	config.Timeout += time.Second
+	config.Drain += time.Second
 	if err := w.g.Reload(config); err != nil {
 		t.Fatal(err)
 	}

@@ -10,6 +10,7 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -188,6 +189,9 @@ func setClaim(c *wsticket.Claims, name string, value json.RawMessage) error {
 			json.Unmarshal(value, &c.Audiences[0])
 		} else if json.Unmarshal(value, &c.Audiences) != nil || len(c.Audiences) == 0 {
 			return fmt.Errorf("%w: aud is neither a string nor a list of strings", errAnswer)
+		}
+		if slices.ContainsFunc(c.Audiences, func(a string) bool { return strings.ContainsRune(a, utf8.RuneError) }) {
+			return fmt.Errorf("%w: aud has half of a character in it, or U+FFFD, which stands for one", errAnswer)
 		}
 	case "session_exp":
 		seconds, err := wholeSeconds(value)

@@ -215,7 +215,49 @@ func TestMintRates(t *testing.T) {
 	if n := asked.Load() - before; n > 6 || refused != int(30-n) {
 		t.Errorf("the backend was asked %d times by one address, and %d were refused", n, refused)
 	}
+	before, refused = asked.Load(), 0
+	for i := range 30 { // from 30 addresses that are one network, as anybody has it
+		if status, _ := mint(fmt.Sprintf("2001:db8:0:7::%x", i), ""); status == 429 {
+			refused++
+		}
+	}
+	if n := asked.Load() - before; n > 6 || refused != int(30-n) {
+		t.Errorf("the backend was asked %d times by one network, and %d were refused", n, refused)
+	}
 	if status, _ := mint("198.51.100.2", "cy"); status != 200 {
 		t.Errorf("another address: %d", status)
+	}
+}
+
+// TestUnfitClaims: claims that fit into no ticket are a fault of the backend as any
+// other, which the page waits out.
+func TestUnfitClaims(t *testing.T) {
+	w := newWorld(t, nil)
+	for name, claims := range map[string]string{
+		"ip":        `{"sub":"ada","ip":"nowhere"}`,
+		"origin":    `{"sub":"ada","origin":"not an origin"}`,
+		"long":      `{"sub":"ada","x":"` + strings.Repeat("x", 3900) + `"}`,
+		"empty aud": `{"sub":"ada","aud":[""]}`,
+		"no aud":    `{"sub":"ada","aud":["a",null]}`,
+		"half aud":  `{"sub":"ada","aud":"\ud800"}`,
+		"half auds": `{"sub":"ada","aud":["\ud800"]}`,
+		"deep":      `{"sub":"ada","x":` + strings.Repeat("[", 1900) + strings.Repeat("]", 1900) + `}`,
+		"over":      `{"sub":"ada","session_exp":1}`,
+	} {
+		w.backend.mu.Lock()
+		w.backend.me = func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Type", "application/json")
+			io.WriteString(w, claims)
+		}
+		w.backend.mu.Unlock()
+		response, err := http.Post("http://"+w.addr+"/ticket", "", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, _ := io.ReadAll(response.Body)
+		response.Body.Close()
+		if response.StatusCode != 503 || response.Header.Get("Retry-After") == "" {
+			t.Errorf("%s: %s %.200s", name, response.Status, body)
+		}
 	}
 }

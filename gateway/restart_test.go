@@ -27,6 +27,10 @@ func TestRestart(t *testing.T) {
 	}
 	config := w.g.state.Load().config
 	config.since = time.Time{}
+	// Before the first has saved, a second would find nothing, and a third what is old then.
+	if g, err := New(t.Context(), config, w.logs); err == nil || !strings.HasPrefix(err.Error(), "state: ") {
+		t.Errorf("a second process beside the first: %v, %v", g, err)
+	}
 	w.stop()
 	for _, path := range []string{state, state + ".sessions"} {
 		if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {

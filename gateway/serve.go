@@ -35,7 +35,9 @@ func New(ctx context.Context, config Config, logs io.Writer) (*Gateway, error) {
 	g.waiting.told = func() {
 		g.log.sampled(slog.LevelWarn, "closed a new connection: those that have not shaken hands use half of the descriptors")
 	}
-	if g.guard, err = newGuard(ctx, &config, func(err error) { g.log.Warn("state", "why", err.Error()) }); err != nil {
+	if g.guard, err = newGuard(ctx, &config, func(err error) { g.log.Warn("state", "why", err.Error()) }); errors.Is(err, errStateInUse) {
+		return nil, fmt.Errorf("state: %w", err)
+	} else if err != nil {
 		return nil, fmt.Errorf("single-use: %w", err)
 	}
 	leeway := config.leeway()
@@ -117,8 +119,15 @@ func (g *Gateway) Serve(ctx context.Context, ready func(addr string)) error {
 	running.Go(func() { g.watch(background) })
 	if g.guard.bus() != nil {
 		running.Go(func() {
-			if err := g.registry.Follow(background); err != nil && background.Err() == nil {
-				g.log.Error("sessions that end on other nodes are not heard of", "why", err.Error())
+			// It returns where the store refuses the user, which somebody may mend.
+			for background.Err() == nil {
+				if err := g.registry.Follow(background); err != nil && background.Err() == nil {
+					g.log.Error("sessions that end on other nodes are not heard of", "why", err.Error())
+				}
+				select {
+				case <-background.Done():
+				case <-time.After(lookEvery):
+				}
 			}
 		})
 	}
@@ -169,7 +178,9 @@ func (g *Gateway) server(handler http.Handler, config Config) *http.Server {
 		WriteTimeout:      4 * config.Timeout, // a question to mint-auth, an upstream, and the answer
 		IdleTimeout:       time.Minute,
 		MaxHeaderBytes:    16 << 10,
-		ErrorLog:          log.New(serverLog{g.log}, "", 0),
+		// OPTIONS * is no handshake either.
+		DisableGeneralOptionsHandler: true,
+		ErrorLog:                     log.New(serverLog{g.log}, "", 0),
 	}
 }
 
@@ -302,23 +313,19 @@ func (g *Gateway) reload(config Config) error {
 	if len(faults) > 0 {
 		return errors.Join(faults...)
 	}
-	if config.Keys == old.config.Keys {
-		// The keyring in force knows which keys it has had, and refuses a kid that
-		// comes back with another secret.
-		out.keys = old.keys
-	}
-	// The keyring stays the same one, so that it goes on to know which keys it had.
-	// What compile has read from the file has shown that the rest fits to it.
+	// The keyring stays the same one, so that it goes on to know which keys it had. It
+	// takes the new keys first, since a signer needs one that signs; compile has shown
+	// that the rest fits to them.
 	out.keys = old.keys
-	s, err := g.newState(config, out)
-	if err != nil {
-		return err
-	}
 	var returned *wsticket.ReturnedKeysError
 	if err := out.keys.Reload(config.Keys); errors.As(err, &returned) {
 		g.keyringFault(err) // they are in force
 	} else if err != nil {
 		return fmt.Errorf("keys: %w", err)
+	}
+	s, err := g.newState(config, out)
+	if err != nil { // the file has changed since compile read it
+		return errors.Join(err, out.keys.Reload(old.config.Keys))
 	}
 	g.install(s)
 	return nil

@@ -14,8 +14,9 @@ import (
 )
 
 // A tunnel is an accepted WebSocket: two connections, and what is copied between
-// them. No frame is changed. Only the boundaries of the frames that go to the client
-// are watched, so that a close frame of ours can stand between two of them.
+// them. No frame is changed. Only the boundaries of the frames are watched: so that a
+// close frame of ours can stand between two of those that go to the client, and so that
+// a client whose session has ended gets no frame through but its own close frame.
 type tunnel struct {
 	client, upstream net.Conn
 	done             func() // called once, when both connections are closed
@@ -30,6 +31,12 @@ type tunnel struct {
 	mu     sync.Mutex // held while bytes are written to the client, which may hang
 	frames boundary
 	ending bool // a close frame of ours was written: nothing may follow it
+
+	// What the client sends. All but the first is its goroutine's alone.
+	silenced atomic.Int64 // when its session ended, in nanoseconds since 1970; 0 before
+	sent     boundary
+	dropping bool // the frame under way does not go on
+	goodbye  bool // the close frame of the client went on: nothing may follow it
 }
 
 const (
@@ -104,6 +111,11 @@ func (t *tunnel) endWith(cause live.Cause) {
 	}
 	t.joining.Unlock()
 	if joined {
+		if cause != live.GoingAway && cause != live.Busy {
+			// Who may no longer be here has nothing to say any more. The others may
+			// finish: what they have sent already was meant.
+			t.silenced.Store(time.Now().UnixNano())
+		}
 		t.span.note(keyCause, cause.String())
 		t.end(cause.CloseCode(), cause.Reason())
 	}
@@ -114,7 +126,7 @@ func (t *tunnel) endWith(cause live.Cause) {
 func (t *tunnel) start(earlyClient, earlyUpstream []byte) {
 	sent := make(chan struct{})
 	go func() {
-		t.finish(copyTo(t.upstream, t.client, earlyClient, t.upstream.Write), t.upstream)
+		t.finish(copyTo(t.upstream, t.client, earlyClient, t.toUpstream), t.upstream)
 		close(sent)
 	}()
 	go func() {
@@ -167,6 +179,40 @@ func (t *tunnel) toClient(b []byte) (int, error) {
 	t.frames.pass(b[:n])
 	return n, err
 }
+
+// toUpstream writes bytes of the client to the upstream.
+func (t *tunnel) toUpstream(b []byte) (int, error) {
+	since := t.silenced.Load()
+	if since == 0 {
+		n, err := t.upstream.Write(b)
+		t.sent.pass(b[:n])
+		return n, err
+	}
+	all := len(b)
+	for len(b) > 0 {
+		if t.sent.between() {
+			t.dropping = t.goodbye || b[0] != 0x88
+			t.goodbye = t.goodbye || !t.dropping
+		}
+		n := t.sent.next(b)
+		switch {
+		case t.dropping:
+		case t.goodbye && t.sent.skip > maxControl:
+			return 0, net.ErrClosed // it only calls itself a close frame
+		case !t.goodbye && time.Since(time.Unix(0, since)) > closing:
+			return 0, net.ErrClosed // a frame that was under way must end soon
+		default:
+			if _, err := t.upstream.Write(b[:n]); err != nil {
+				return 0, err
+			}
+		}
+		b = b[n:]
+	}
+	return all, nil
+}
+
+// maxControl is the longest payload of a control frame (RFC 6455 section 5.5).
+const maxControl = 125
 
 // end sends the client a close frame and lets go of the upstream. It waits for no
 // more than a few seconds, on its caller's goroutine.

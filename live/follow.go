@@ -10,18 +10,23 @@ import (
 )
 
 // Follow listens to the Bus until ctx ends, and does here what was ended elsewhere.
-// Start it in a goroutine of its own, once: until it has heard what ended of late,
+// Start it in a goroutine of its own, one at a time: until it has heard what ended of late,
 // every ticket is refused with ErrUnheard. It returns ctx's error, or another where
-// the Bus cannot go on.
+// the Bus cannot go on: then endings may be missed from here on, so connections are
+// closed as where the Bus has lost some, and it may be called once more.
 func (r *Registry) Follow(ctx context.Context) error {
 	if r.config.Bus == nil {
 		return errors.New("live: Follow: the registry has no Bus; give one in its Config")
 	}
-	return r.config.Bus.Follow(ctx, time.Duration(r.window+r.leeway)*time.Second, Follower{
+	err := r.config.Bus.Follow(ctx, time.Duration(r.window+r.leeway)*time.Second, Follower{
 		Ended:    r.hear,
 		CaughtUp: r.caughtUp,
 		Missed:   r.missed,
 	})
+	if err != nil && ctx.Err() == nil {
+		r.missed(err)
+	}
+	return err
 }
 
 // A MissedError reports that a Bus has lost endings, or may have. Connections of

@@ -53,6 +53,9 @@ func run(args, environ []string, stdout, stderr io.Writer) int {
 		return 0
 	}
 	if err != nil {
+		if loaded != nil && args[0] != "print-config" {
+			err = errors.Join(err, loaded.Check())
+		}
 		return complain(stderr, err)
 	}
 	switch args[0] {
@@ -82,13 +85,14 @@ func serve(loaded *gateway.Loaded, load func() (*gateway.Loaded, error), stderr 
 	// Who reads the log may go away; the connections stay.
 	signal.Ignore(syscall.SIGPIPE)
 	logs := &later{to: stderr}
+	// Before the making, which may wait for a store: until here SIGHUP would end it.
+	reload := make(chan os.Signal, 1)
+	signal.Notify(reload, syscall.SIGHUP)
+	defer signal.Stop(reload)
 	g, err := gateway.New(ctx, loaded.Config, logs)
 	if err != nil {
 		return err
 	}
-	reload := make(chan os.Signal, 1)
-	signal.Notify(reload, syscall.SIGHUP)
-	defer signal.Stop(reload)
 	go func() {
 		for range reload {
 			next, err := load()

@@ -376,6 +376,8 @@ func TestUsage(t *testing.T) {
 		{"start", 2, "", `there is no command "start"`},
 		{"check", 1, "", "wsticket-gateway: keys: is missing"},
 		{"check -peak x -leeway y", 1, "", `peak (flag): "x" is no whole number`},
+		{"check -peak x -leeway y", 1, "", `keys: is missing`}, // all at once
+		{"serve -peak x", 1, "", `upstream: is missing`},
 		{"serve", 1, "", "upstream: is missing"},
 		{"print-config -aud gw", 0, "aud: [gw]", ""},
 	} {

@@ -1,0 +1,7 @@
+//go:build !(darwin || dragonfly || freebsd || linux || netbsd || openbsd)
+
+package gateway
+
+import "os"
+
+func lockState(string) (*os.File, error) { return nil, nil }

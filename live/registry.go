@@ -75,7 +75,7 @@ const (
 type Registry struct {
 	config         Config
 	leeway, window int64 // seconds
-	base           int64 // seconds since 1970 that the times of connections count from
+	base           int64 // seconds since 1970 that the times of connections count from: long before New, whose clock may have been ahead
 
 	mu       sync.Mutex
 	sessions table
@@ -95,10 +95,13 @@ type Registry struct {
 }
 
 // New checks the configuration and reports all its faults at once.
-func New(config Config) (*Registry, error) {
+func New(config Config) (*Registry, error) { return newAt(config, time.Now()) }
+
+// newAt is New at a time that the clock shows.
+func newAt(config Config, now time.Time) (*Registry, error) {
 	var f faults
 	r := &Registry{
-		base: time.Now().Unix(),
+		base: max(now.Unix()-1<<30, 0),
 		idle: make(chan struct{}),
 	}
 	if config.Leeway != wsticket.NoLeeway {
@@ -127,7 +130,7 @@ func New(config Config) (*Registry, error) {
 	}
 	since := config.Since
 	if since.IsZero() {
-		since = time.Now()
+		since = now
 	}
 	if s := since.Unix(); s < 0 || s > latest {
 		f.addf("Since is %v; give a time from 1970 on, or none for that of New", config.Since)
@@ -278,8 +281,8 @@ func (r *Registry) over(now time.Time, t *wsticket.Ticket, subject, session stri
 	return r.ended.check(now.Unix(), t.IssuedAt().Unix(), subject, session)
 }
 
-// times are session_exp and iat as a Conn keeps them: 136 years from base is as
-// good as never.
+// times are session_exp and iat as a Conn keeps them: 136 years from base, 102 from New,
+// is as good as never.
 func (r *Registry) times(t *wsticket.Ticket) (end uint32, issued int32) {
 	if s := t.SessionExpires(); !s.IsZero() {
 		if n := s.Unix() - r.base; n < 1<<32-1 {

@@ -6,8 +6,10 @@ package wsframe
 
 import "encoding/binary"
 
-// AppendClose appends the close frame of a server (RFC 6455 section 5.5.1). The reason
+// AppendClose appends the close frame of a server ([RFC 6455 section 5.5.1]). The reason
 // has at most 123 bytes of UTF-8.
+//
+// [RFC 6455 section 5.5.1]: https://www.rfc-editor.org/rfc/rfc6455#section-5.5.1
 func AppendClose(dst []byte, code uint16, reason string) []byte {
 	const fin = 0x80
 	dst = append(dst, fin|opClose, byte(2+len(reason)), byte(code>>8), byte(code))

@@ -330,7 +330,7 @@ func TestGateDenyLeavesOpen(t *testing.T) {
 		"a flush by hand":  {func(w http.ResponseWriter) { http.NewResponseController(w).Flush() }, 401, ""},
 		"its own status":   {func(w http.ResponseWriter) { w.WriteHeader(418); io.WriteString(w, "no") }, 418, "no"},
 		"a hint, no more":  {func(w http.ResponseWriter) { w.WriteHeader(103) }, 401, `{"type":"invalid_ticket","status":401}`},
-		"a redirect":       {func(w http.ResponseWriter) { http.Redirect(w, parsed(request("/x")), "/login", 303) }, 303, ""},
+		"a redirect":       {func(w http.ResponseWriter) { http.Redirect(w, parsed(request("/x")), "/login", http.StatusSeeOther) }, 303, ""},
 		"a status, twice":  {func(w http.ResponseWriter) { w.WriteHeader(418); w.WriteHeader(419) }, 418, ""},
 		"200, on purpose":  {func(w http.ResponseWriter) { w.WriteHeader(200); io.WriteString(w, "log in") }, 200, "log in"},
 		"a body, in parts": {func(w http.ResponseWriter) { io.WriteString(w, "n"); io.WriteString(w, "o") }, 401, "no"},

@@ -298,3 +298,42 @@ func TestSSE(t *testing.T) {
 	}
 	io.Copy(io.Discard, answer.Body)
 }
+
+// TestClientThatStays: a client that answers no close frame and closes nothing is gone
+// all the same, soon after the logout.
+func TestClientThatStays(t *testing.T) {
+	for name := range newHouse(t).servers() {
+		if name == "otelhttp" { // wants more spans than this; its connections are gorilla's
+			continue
+		}
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := newHouse(t)
+			conn, err := net.Dial("tcp", h.servers()[name]())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			conn.SetDeadline(time.Now().Add(20 * time.Second))
+			fmt.Fprintf(conn, "GET /rooms/7?ticket=%s HTTP/1.1\r\nHost: gw.example\r\nOrigin: https://app.example\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"+
+				"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: MTIzNDU2Nzg5MDEyMzQ1Ng==\r\n\r\n", h.mint("s"))
+			r := bufio.NewReader(conn)
+			for line := "?"; line != "\r\n"; {
+				if line, err = r.ReadString('\n'); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for deadline := time.Now().Add(10 * time.Second); h.connections.Stats().Connections == 0; time.Sleep(time.Millisecond) {
+				if time.Now().After(deadline) {
+					t.Fatal("it is not in the registry")
+				}
+			}
+			h.connections.CloseSession(t.Context(), "s")
+			began := time.Now()
+			io.Copy(io.Discard, r)
+			if took := time.Since(began); took > 3*time.Second {
+				t.Errorf("it was there for %v", took)
+			}
+		})
+	}
+}

@@ -5,9 +5,9 @@ import "time"
 // A wheel holds every connection in the slot of the second in which it ends, modulo
 // the number of slots: more than an hour. Each second, the connections of one slot
 // are looked at, and those whose second it is are ended. A session of eight hours is
-// looked at seven times. Where the clock jumped forward, the slots between are looked at
-// too, and where it went back, all are: the slot of a second is the same whenever one
-// looks. A connection that does not end by
+// looked at seven times. Where the clock jumps forward, the slots between are looked at
+// too, and where it goes back, those that are due come round again: the slot of a second
+// is the same whenever one looks. A connection that does not end by
 // itself lies in any slot. So the slots are also the list of all connections.
 type wheel struct {
 	slots [slots]*Conn
@@ -84,8 +84,8 @@ func (r *Registry) tick() {
 	now := time.Now()
 	r.mu.Lock()
 	w := &r.wheel
-	if w.looked > now.Unix() { // the clock went back, and whoever came since may be anywhere
-		w.looked = now.Unix() - slots
+	if w.looked > now.Unix() { // the clock went back
+		w.looked = now.Unix() - 1
 	}
 	k := cursor{registry: r, index: ofAll, slot: uint16((w.looked + 1) % slots), left: int(min(now.Unix()-w.looked, slots))}
 	w.looked = now.Unix()

@@ -10,12 +10,14 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/coder/websocket"
+	"github.com/gin-gonic/gin"
 	"github.com/gofiber/fiber/v3"
 	"github.com/lxzan/gws"
 	"github.com/valyala/fasthttp"
@@ -335,5 +337,32 @@ func TestClientThatStays(t *testing.T) {
 				t.Errorf("it was there for %v", took)
 			}
 		})
+	}
+}
+
+// TestGinParam: the line of docs/integrations.md for handlers that need the gin.Context.
+func TestGinParam(t *testing.T) {
+	h := newHouse(t)
+	gate := h.gate(true)
+	room := func(name string) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			ticket, _ := wsticket.TicketFrom(r.Context())
+			fmt.Fprintf(w, "%s in %s", ticket.Subject(), name)
+		})
+	}
+	gin.SetMode(gin.ReleaseMode)
+	engine := gin.New()
+	engine.GET("/rooms/:room", func(c *gin.Context) { gate.Wrap(room(c.Param("room"))).ServeHTTP(c.Writer, c.Request) })
+	answer, err := http.Get("http://" + h.serve(wsticket.Conceal(engine)) + "/rooms/7?ticket=" + h.mint("s"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	if body, _ := io.ReadAll(answer.Body); string(body) != "ada in 7" {
+		t.Errorf("%s: %s", answer.Status, body)
+	}
+	page, err := os.ReadFile("../../docs/integrations.md")
+	if err != nil || !strings.Contains(string(page), `engine.GET("/rooms/:room", func(c *gin.Context) { gate.Wrap(room(c.Param("room"))).ServeHTTP(c.Writer, c.Request) })`) {
+		t.Error("docs/integrations.md does not show the line", err)
 	}
 }

@@ -366,3 +366,11 @@ func TestGinParam(t *testing.T) {
 		t.Error("docs/integrations.md does not show the line", err)
 	}
 }
+
+// TestFasthttpEnd: once the handler has returned, nothing writes to its connection, which
+// here is none at all.
+func TestFasthttpEnd(t *testing.T) {
+	e := new(fasthttpEnd)
+	e.returns()
+	e.tell(live.Ended)
+}

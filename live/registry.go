@@ -410,8 +410,9 @@ func (r *Registry) End(ctx context.Context, e Ending) error {
 }
 
 // CloseAll ends the connections that this node has now, evenly over the time of
-// spread, and no others: tickets are let in as before. The cause is GoingAway. It
-// does not wait. It is for handing connections to other nodes; see Shutdown for the
+// spread, and no others: tickets are let in as before. Only where it is called while
+// another one is under way, those that came since may be ended too. The cause is
+// GoingAway. It does not wait. It is for handing connections to other nodes; see Shutdown for the
 // end of a server, and End for ending all on all nodes.
 func (r *Registry) CloseAll(spread time.Duration) {
 	r.closeThese(GoingAway, spread)

@@ -9,6 +9,7 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/wsticket/wsticket/internal/carrier"
@@ -17,9 +18,9 @@ import (
 )
 
 // Conceal returns a handler that takes tickets out of a request before next sees it:
-// out of URL and RequestURI, subprotocols, Authorization and cookies. A [Gate] within
-// next still finds them, in the request's context, and comes to the same verdict as
-// without Conceal. So whatever logs or traces requests, wherever it stands within
+// out of URL, RequestURI and a Form that was parsed, subprotocols, Authorization and
+// cookies. A [Gate] within next still finds them, in the request's context, and comes to
+// the same verdict as without Conceal. So whatever logs or traces requests, wherever it stands within
 // Conceal, has no ticket to write down. Put it outermost:
 //
 //	server.Handler = wsticket.Conceal(otelhttp.NewHandler(logged(mux), "server"))
@@ -118,6 +119,7 @@ func conceal(r *http.Request) *http.Request {
 		clean.URL = new(url.URL)
 		*clean.URL = *r.URL
 		clean.URL.RawQuery = query
+		clean.Form = formWithout(r.Form)
 	}
 	if inTarget {
 		clean.RequestURI = path
@@ -132,6 +134,21 @@ func conceal(r *http.Request) *http.Request {
 			if len(lines[i]) > 0 {
 				clean.Header[h.name] = lines[i]
 			}
+		}
+	}
+	return clean
+}
+
+// formWithout returns a form, which somebody has parsed, without tickets.
+func formWithout(form url.Values) url.Values {
+	clean := maps.Clone(form)
+	for name, values := range form {
+		if !carrier.IsParameter([]byte(name)) {
+			continue
+		}
+		values = slices.DeleteFunc(slices.Clone(values), func(v string) bool { return len(v) >= shortestTicket })
+		if clean[name] = values; len(values) == 0 {
+			delete(clean, name)
 		}
 	}
 	return clean
@@ -195,11 +212,12 @@ func isTicketCookie(item string) bool {
 // isTicketToken says whether an Authorization value is a bearer token that calls itself
 // a ticket. Other tokens are for somebody else.
 func isTicketToken(value string) bool {
-	scheme, token, _ := strings.Cut(strings.TrimLeft(value, " \t"), " ")
-	if !strings.EqualFold(scheme, carrier.Scheme) {
+	value = strings.TrimLeft(value, " \t")
+	end := strings.IndexAny(value, " \t")
+	if end < 0 || !strings.EqualFold(value[:end], carrier.Scheme) {
 		return false
 	}
-	header, _, _ := strings.Cut(strings.TrimLeft(token, " \t"), ".")
+	header, _, _ := strings.Cut(strings.TrimLeft(value[end:], " \t"), ".")
 	text, err := base64.RawURLEncoding.DecodeString(header)
 	if err != nil || len(text) > MaxTicketLen {
 		return false

@@ -58,6 +58,7 @@ func TestConceal(t *testing.T) {
 		{"on one line of two", "Sec-WebSocket-Protocol", lines{"app.v1", "Ticket." + T, "app.v2"}, lines{"app.v1", "app.v2"}},
 		{"a short protocol", "Sec-WebSocket-Protocol", lines{"ticket.sale, app.v1"}, lines{"ticket.sale, app.v1"}},
 		{"bearer", "Authorization", lines{"Bearer " + T}, nil},
+		{"bearer behind a tab", "Authorization", lines{"Bearer\t" + T}, nil},
 		{"bearer in another case", "Authorization", lines{"bearer  " + T}, nil},
 		{"another token", "Authorization", lines{"Bearer " + other}, lines{"Bearer " + other}},
 		{"no token", "Authorization", lines{"Basic YTpi", "Bearer " + T}, lines{"Basic YTpi"}},
@@ -284,5 +285,19 @@ func TestConcealAccessLog(t *testing.T) {
 	}
 	if len(k.reached) != 1 || strings.Contains(out.String(), T[len(T)-43:]) || strings.Count(out.String(), "GET /ws ") != 2 {
 		t.Errorf("%d let in; %s", len(k.reached), &out)
+	}
+}
+
+// TestConcealForm: where a middleware has parsed the form, it has the ticket too.
+func TestConcealForm(t *testing.T) {
+	T := newGateKit(t).mint(t)
+	r := httptest.NewRequest("GET", "/ws?ticket="+T+"&Ticket="+T+"&ticket=JIRA-123&a=1", nil)
+	r.ParseForm()
+	got := conceal(r)
+	if want := (url.Values{"ticket": {"JIRA-123"}, "a": {"1"}}); fmt.Sprint(got.Form) != fmt.Sprint(want) {
+		t.Errorf("%v, want %v", strings.ReplaceAll(fmt.Sprint(got.Form), T, "TICKET"), want)
+	}
+	if len(r.Form["ticket"]) != 2 || len(r.Form["Ticket"]) != 1 {
+		t.Error("the original was changed")
 	}
 }

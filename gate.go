@@ -72,7 +72,9 @@ type GateConfig struct {
 	// Deny answers a refusal in place of Wrap, where CloseRefusals does not. It gets the
 	// request without the ticket, as from [Conceal]. What Wrap would have answered is
 	// Refusal.Code.Status, or more by Refuse, which Deny may call. The client should be
-	// told no more than Refusal.Code.Class: Refusal.Err is for the application.
+	// told no more than Refusal.Code.Class: Refusal.Err is for the application. Where it
+	// writes no status, that of the refusal is sent and not 200; where it writes nothing,
+	// Wrap answers.
 	Deny func(http.ResponseWriter, *http.Request, Refusal)
 
 	// OnError is told that the connection cannot be taken over, because of a middleware
@@ -220,7 +222,11 @@ func (g *Gate) refuse(w http.ResponseWriter, r *http.Request, d details, err err
 	case g.config.Deny == nil:
 		g.Refuse(w, r, err)
 	case !g.config.CloseRefusals || !g.closed(w, r, err, refusal.Code):
-		g.config.Deny(w, conceal(r), refusal)
+		status := statusOf(err, refusal.Code)
+		own := &denial{ResponseWriter: w, status: status}
+		if g.config.Deny(own, conceal(r), refusal); !own.said {
+			answer.Of(status).Write(w, r)
+		}
 	}
 }
 

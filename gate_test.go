@@ -2,9 +2,11 @@ package wsticket
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -309,5 +311,73 @@ func TestGateClientLeaves(t *testing.T) {
 	r := parsed(carried[0].head(d.ticket(t, Claims{}))).WithContext(ctx)
 	if _, err := g.Redeem(r); !errors.Is(err, ErrTimeout) || d.guard.spent != 0 {
 		t.Errorf("%v, %d spent", err, d.guard.spent)
+	}
+}
+
+// TestGateDenyLeavesOpen: where Deny says no status, or nothing, net/http would answer
+// 200, which looks like an acceptance. The refusal's own answer takes its place.
+func TestGateDenyLeavesOpen(t *testing.T) {
+	d := newDoor(t, nil)
+	for name, c := range map[string]struct {
+		deny func(http.ResponseWriter)
+		code int
+		body string
+	}{
+		"nothing":          {func(http.ResponseWriter) {}, 401, `{"type":"invalid_ticket","status":401}`},
+		"headers":          {func(w http.ResponseWriter) { w.Header().Set("X-Own", "1") }, 401, `{"type":"invalid_ticket","status":401}`},
+		"a body":           {func(w http.ResponseWriter) { io.WriteString(w, "no") }, 401, "no"},
+		"a flush":          {func(w http.ResponseWriter) { w.(http.Flusher).Flush() }, 401, ""},
+		"a flush by hand":  {func(w http.ResponseWriter) { http.NewResponseController(w).Flush() }, 401, ""},
+		"its own status":   {func(w http.ResponseWriter) { w.WriteHeader(418); io.WriteString(w, "no") }, 418, "no"},
+		"a hint, no more":  {func(w http.ResponseWriter) { w.WriteHeader(103) }, 401, `{"type":"invalid_ticket","status":401}`},
+		"a redirect":       {func(w http.ResponseWriter) { http.Redirect(w, parsed(request("/x")), "/login", http.StatusSeeOther) }, 303, ""},
+		"a status, twice":  {func(w http.ResponseWriter) { w.WriteHeader(418); w.WriteHeader(419) }, 418, ""},
+		"200, on purpose":  {func(w http.ResponseWriter) { w.WriteHeader(200); io.WriteString(w, "log in") }, 200, "log in"},
+		"a body, in parts": {func(w http.ResponseWriter) { io.WriteString(w, "n"); io.WriteString(w, "o") }, 401, "no"},
+	} {
+		g := newGate(t, d, func(config *GateConfig) {
+			config.AnyRequest = true
+			config.Deny = func(w http.ResponseWriter, _ *http.Request, _ Refusal) { c.deny(w) }
+		})
+		server := httptest.NewUnstartedServer(g.Wrap(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("let in") })))
+		server.Config.ErrorLog = log.New(io.Discard, "", 0)
+		server.Start()
+		client := http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+		answer, err := client.Get(server.URL + "/stream")
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, _ := io.ReadAll(answer.Body)
+		answer.Body.Close()
+		server.Close()
+		if answer.StatusCode != c.code || c.code != 303 && string(body) != c.body {
+			t.Errorf("%s: %d %s", name, answer.StatusCode, body)
+		}
+	}
+	// It may take the connection over all the same.
+	hijacked := false
+	g := newGate(t, d, func(config *GateConfig) {
+		config.AnyRequest = true
+		config.Deny = func(w http.ResponseWriter, _ *http.Request, _ Refusal) {
+			conn, _, err := w.(http.Hijacker).Hijack()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			hijacked = true
+			conn.Close()
+		}
+	})
+	server := httptest.NewUnstartedServer(g.Wrap(http.NotFoundHandler()))
+	var errorLog bytes.Buffer
+	server.Config.ErrorLog = log.New(&errorLog, "", 0)
+	server.Start()
+	if answer, err := http.Get(server.URL); err == nil {
+		t.Errorf("answered %s", answer.Status)
+		answer.Body.Close()
+	}
+	server.Close()
+	if !hijacked || errorLog.Len() > 0 {
+		t.Errorf("hijacked: %v; %s", hijacked, &errorLog)
 	}
 }

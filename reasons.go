@@ -162,7 +162,14 @@ func statusOf(err error, code Error) int {
 // of Error without the package and the code that it begins with, for a log that has the
 // code in a field of its own. If an error has a code and no reason, ReasonOf returns
 // the meaning of the code. If it has no code, ReasonOf returns "".
+//
+// An error of yours with a code, such as Authorize may return, says its reason by a method
+// Reason() string.
 func ReasonOf(err error) string {
+	var own interface{ Reason() string }
+	if errors.As(err, &own) {
+		return own.Reason()
+	}
 	var known interface{ reason() string }
 	if errors.As(err, &known) {
 		return known.reason()

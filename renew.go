@@ -31,6 +31,7 @@ func (v *Verifier) RenewAt(ctx context.Context, now time.Time, r Request, live, 
 	if live == fresh { // fresh is emptied first
 		return errRenewedByItself
 	}
+	r.atGateway = true
 	err := v.judge(now.Unix(), &r, fresh)
 	if err == nil {
 		err = renews(live, fresh)

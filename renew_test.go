@@ -110,3 +110,25 @@ func TestRenew(t *testing.T) {
 		t.Error("the live ticket is gone")
 	}
 }
+
+// TestRenewPath: a Gate refuses a ticket with a path where the request's path means
+// another one to some routers, and so does Renew on such a connection.
+func TestRenewPath(t *testing.T) {
+	now := time.Unix(1_795_219_200, 0)
+	kit := wstickettest.New(t, wsticket.VerifierConfig{})
+	live, fresh := new(wsticket.Ticket), new(wsticket.Ticket)
+	claims := wsticket.Claims{Subject: "ada"}
+	r := wsticket.Request{Ticket: []byte(kit.Mint(now, claims)), Path: []byte("/a/..;/b")}
+	if err := kit.Verifier.RedeemAt(t.Context(), now, r, live); err != nil {
+		t.Fatal(err)
+	}
+	claims.Path = "/a/*"
+	r.Ticket = []byte(kit.Mint(now, claims))
+	if err := kit.Verifier.RenewAt(t.Context(), now, r, live, fresh); !errors.Is(err, wsticket.ErrPath) {
+		t.Errorf("%v", err)
+	}
+	r.Path = []byte("/a/b")
+	if err := kit.Verifier.RenewAt(t.Context(), now, r, live, fresh); err != nil {
+		t.Errorf("then on another connection: %v", err)
+	}
+}

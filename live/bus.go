@@ -17,10 +17,11 @@ type Ending struct {
 	// it that comes within the longest lifetime of a ticket.
 	SessionID string `json:"sid,omitempty"`
 	// Subject ends the connections whose ticket is for that subject and was minted
-	// no later than At, and refuses tickets minted no later than that. One that is
-	// minted after At is a new authentication, and is let in.
+	// no later than At plus Leeway, since clocks differ, and refuses tickets minted no
+	// later than that. One that is minted after it is a new authentication, and is let
+	// in.
 	Subject string `json:"sub,omitempty"`
-	// All ends all connections whose ticket was minted no later than At, and
+	// All ends all connections whose ticket was minted no later than At plus Leeway, and
 	// refuses tickets minted no later than that.
 	All bool `json:"all,omitempty"`
 

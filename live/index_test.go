@@ -18,6 +18,9 @@ func (r *Registry) put(c *Conn) {
 	r.wheel.insert(time.Now(), c, r.base)
 }
 
+// soon is in an hour.
+func (r *Registry) soon() uint32 { return uint32(time.Now().Unix() - r.base + 3600) }
+
 // TestIndexes: random comings and goings against maps.
 func TestIndexes(t *testing.T) {
 	r, err := New(Config{})
@@ -39,7 +42,7 @@ func TestIndexes(t *testing.T) {
 			if rng.Uint64N(4) == 0 {
 				sid = fmt.Sprint(rng.Uint64N(10))
 			}
-			c := &Conn{registry: r, text: sub + sid, subject: uint16(len(sub)), end: uint32(3600 + rng.Uint64N(1<<16))}
+			c := &Conn{registry: r, text: sub + sid, subject: uint16(len(sub)), end: r.soon() + uint32(rng.Uint64N(1<<16))}
 			r.put(c)
 			all = append(all, c)
 		} else {
@@ -128,7 +131,7 @@ func TestCursor(t *testing.T) {
 		defer r.mu.Unlock()
 		rng := newRand(2)
 		add := func() *Conn {
-			c := &Conn{registry: r, text: "adas", subject: 3, end: uint32(3600 + rng.Uint64N(10))}
+			c := &Conn{registry: r, text: "adas", subject: 3, end: r.soon() + uint32(rng.Uint64N(10))}
 			r.put(c)
 			return c
 		}

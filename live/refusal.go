@@ -44,6 +44,9 @@ type refusal struct {
 
 func (r *refusal) Error() string { return "live: " + r.text }
 
+// Reason is for wsticket.ReasonOf.
+func (r *refusal) Reason() string { return r.text }
+
 // Unwrap returns the code and the cause.
 func (r *refusal) Unwrap() []error { return []error{r.code, r.cause} }
 

@@ -75,7 +75,7 @@ const (
 type Registry struct {
 	config         Config
 	leeway, window int64 // seconds
-	base           int64 // seconds since 1970 that the times of connections count from
+	base           int64 // seconds since 1970 that the times of connections count from: long before New, whose clock may have been ahead
 
 	mu       sync.Mutex
 	sessions table
@@ -95,10 +95,13 @@ type Registry struct {
 }
 
 // New checks the configuration and reports all its faults at once.
-func New(config Config) (*Registry, error) {
+func New(config Config) (*Registry, error) { return newAt(config, time.Now()) }
+
+// newAt is New at a time that the clock shows.
+func newAt(config Config, now time.Time) (*Registry, error) {
 	var f faults
 	r := &Registry{
-		base: time.Now().Unix(),
+		base: max(now.Unix()-1<<30, 0),
 		idle: make(chan struct{}),
 	}
 	if config.Leeway != wsticket.NoLeeway {
@@ -127,7 +130,7 @@ func New(config Config) (*Registry, error) {
 	}
 	since := config.Since
 	if since.IsZero() {
-		since = time.Now()
+		since = now
 	}
 	if s := since.Unix(); s < 0 || s > latest {
 		f.addf("Since is %v; give a time from 1970 on, or none for that of New", config.Since)
@@ -188,7 +191,9 @@ func (c *Conn) SessionID() string { return c.text[c.subject:] }
 //
 // close is called once, on a goroutine of its own, when the connection is to end:
 // with session_exp, with its session, or because it was told to. It sends what is
-// to be sent and closes; it is not called after Remove. For a net.Conn see
+// to be sent and closes, within a second or so: 16,384 of them run at a time, and more
+// wait. It is not called after Remove, but may be under way then: where the server uses
+// a connection's memory again, as fasthttp does, the two need a lock. For a net.Conn see
 // [Registry.Socket], for a handler that waits for a context [Registry.Context].
 //
 // The caller calls Remove when the connection is gone, also when close was called.
@@ -278,8 +283,8 @@ func (r *Registry) over(now time.Time, t *wsticket.Ticket, subject, session stri
 	return r.ended.check(now.Unix(), t.IssuedAt().Unix(), subject, session)
 }
 
-// times are session_exp and iat as a Conn keeps them: 136 years from base is as
-// good as never.
+// times are session_exp and iat as a Conn keeps them: 136 years from base, 102 from New,
+// is as good as never.
 func (r *Registry) times(t *wsticket.Ticket) (end uint32, issued int32) {
 	if s := t.SessionExpires(); !s.IsZero() {
 		if n := s.Unix() - r.base; n < 1<<32-1 {
@@ -377,8 +382,8 @@ func (r *Registry) CloseSession(ctx context.Context, sessionID string) error {
 }
 
 // CloseSubject ends the connections of a subject, everywhere where there is a Bus,
-// and refuses tickets that were minted before. One that is minted afterwards is let
-// in: it is for the minter to give none. The cause is Forbidden. Its error is that
+// and refuses tickets that were minted before, or within Leeway after. One that is
+// minted later is let in: it is for the minter to give none. The cause is Forbidden. Its error is that
 // of the Bus: on this node it is done anyway.
 func (r *Registry) CloseSubject(ctx context.Context, subject string) error {
 	return r.End(ctx, Ending{Subject: subject, Cause: Forbidden})
@@ -405,8 +410,9 @@ func (r *Registry) End(ctx context.Context, e Ending) error {
 }
 
 // CloseAll ends the connections that this node has now, evenly over the time of
-// spread, and no others: tickets are let in as before. The cause is GoingAway. It
-// does not wait. It is for handing connections to other nodes; see Shutdown for the
+// spread, and no others: tickets are let in as before. Only where it is called while
+// another one is under way, those that came since may be ended too. The cause is
+// GoingAway. It does not wait. It is for handing connections to other nodes; see Shutdown for the
 // end of a server, and End for ending all on all nodes.
 func (r *Registry) CloseAll(spread time.Duration) {
 	r.closeThese(GoingAway, spread)

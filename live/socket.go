@@ -133,8 +133,8 @@ func (s *Socket) unlessEnding(set func(time.Time) error, t time.Time) error {
 }
 
 // Refuse tells a client whose handshake is done that it is not let in, by a close
-// frame with err's cause (Busy where it has none), and waits until it has closed, for
-// a second at most. The caller closes conn.
+// frame with err's cause (Busy where it has none), and waits until it has answered or
+// closed, for a second at most. The caller closes conn.
 func Refuse(conn net.Conn, err error) {
 	cause, ok := CauseOf(err)
 	if !ok {
@@ -147,11 +147,13 @@ func Refuse(conn net.Conn, err error) {
 	// To close with unread bytes would reset the connection, and the client might
 	// never see the frame.
 	var buf [512]byte
-	for left := 64 << 10; left > 0; {
+	var said wsframe.Follower
+	for left := 64 << 10; left > 0 && !said.Closed(); {
 		n, err := conn.Read(buf[:])
 		if err != nil || n == 0 {
 			return
 		}
+		said.Pass(buf[:n])
 		left -= n
 	}
 }

@@ -260,3 +260,28 @@ func TestSocketRefused(t *testing.T) {
 		<-refused
 	})
 }
+
+// TestRefuseAnswered: a browser answers the close frame and then waits for the end of the
+// connection. It is not kept for the whole second.
+func TestRefuseAnswered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server, client := net.Pipe()
+		defer client.Close()
+		go func() {
+			header, err := ws.ReadHeader(client)
+			if err != nil || header.OpCode != ws.OpClose {
+				t.Errorf("%v, %v", header, err)
+			}
+			said := make([]byte, header.Length)
+			io.ReadFull(client, said)
+			client.Write(ws.MustCompileFrame(ws.MaskFrame(ws.NewTextFrame([]byte("it was under way")))))
+			client.Write(ws.MustCompileFrame(ws.MaskFrame(ws.NewCloseFrame(said))))
+		}()
+		began := time.Now()
+		Refuse(server, ErrLimit)
+		if took := time.Since(began); took > 0 {
+			t.Errorf("it took %v", took)
+		}
+		server.Close()
+	})
+}

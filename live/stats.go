@@ -89,7 +89,8 @@ type Info struct {
 
 // All yields the live connections, in no order: for an administrator's page and not
 // for a handshake. It holds no lock while the body of the loop runs. Connections that
-// come or go meanwhile may be missing or there.
+// come or go meanwhile may be missing or there, and where some go, others may be told
+// twice.
 func (r *Registry) All() iter.Seq[Info] {
 	return func(yield func(Info) bool) {
 		k := cursor{registry: r, index: ofAll, left: slots}

@@ -5,8 +5,9 @@ import "time"
 // A wheel holds every connection in the slot of the second in which it ends, modulo
 // the number of slots: more than an hour. Each second, the connections of one slot
 // are looked at, and those whose second it is are ended. A session of eight hours is
-// looked at seven times, and a clock that jumps, forward or back, needs no care: the
-// slot of a second is the same whenever one looks. A connection that does not end by
+// looked at seven times. Where the clock jumps forward, the slots between are looked at
+// too, and where it goes back, those that are due come round again: the slot of a second
+// is the same whenever one looks. A connection that does not end by
 // itself lies in any slot. So the slots are also the list of all connections.
 type wheel struct {
 	slots [slots]*Conn
@@ -26,9 +27,18 @@ func (w *wheel) init(tick func()) {
 }
 
 func (w *wheel) insert(now time.Time, c *Conn, base int64) {
+	if !w.ticks {
+		w.looked = now.Unix()
+		w.wait(now)
+	}
 	slot := w.spare % slots
 	if c.end != 0 {
-		slot = uint16((base + int64(c.end)) % slots)
+		second := base + int64(c.end)
+		slot = uint16(second % slots)
+		// It may have been looked at: the caller has waited for the lock since now, or
+		// the clock went back. Then it must be looked at again, for the next time is in
+		// an hour.
+		w.looked = min(w.looked, second-1)
 	} else {
 		w.spare++
 	}
@@ -39,10 +49,6 @@ func (w *wheel) insert(now time.Time, c *Conn, base int64) {
 	}
 	w.slots[slot] = c
 	w.n++
-	if !w.ticks {
-		w.looked = now.Unix()
-		w.wait(now)
-	}
 }
 
 // fetch looks at the connection that insert will put another one before, see

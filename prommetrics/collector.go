@@ -18,6 +18,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"sync"
 	"time"
@@ -96,12 +97,13 @@ func New(config Config) (*Collector, error) {
 	c := &Collector{config: config, took: histogram("handshake_duration_seconds", "How long handshakes took, from their first byte to the answer, by gate and verdict.", []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5}, "gate", "verdict"),
 		age: histogram("ticket_age_seconds", "How old tickets were when they were accepted, by gate; below 0 where clocks disagree.", []float64{-1, 0, 1, 2, 3, 5, 8, 10, 15, 30, 60}, "gate")}
 	var faults []error
+	c.config.Gates = maps.Clone(config.Gates)
 	for name, gate := range config.Gates {
 		c.names = append(c.names, name)
 		if name == "" || len(name) > 64 || !utf8.ValidString(name) {
 			faults = append(faults, fmt.Errorf("the gate's name %q is no label; give 1 to 64 bytes of UTF-8", name))
 		}
-		if gate == nil {
+		if isNil(gate) {
 			faults = append(faults, fmt.Errorf("gate %q is nil; give an Upgrader, a Gate, Hooks or Counters", name))
 		}
 	}
@@ -124,6 +126,12 @@ func New(config Config) (*Collector, error) {
 		c.fingerprint, _ = config.Keys.Fingerprint() // may take a while, the first time
 	}
 	return c, nil
+}
+
+// isNil says whether there is nothing in an interface, or a nil pointer.
+func isNil(v any) bool {
+	r := reflect.ValueOf(v)
+	return !r.IsValid() || r.Kind() == reflect.Pointer && r.IsNil()
 }
 
 const (

@@ -384,3 +384,33 @@ func TestStoreStats(t *testing.T) {
 		}
 	}
 }
+
+// TestNilInside: a nil pointer in an interface, as is left behind by an error that nobody
+// looked at, is found by New and not by the first scrape.
+func TestNilInside(t *testing.T) {
+	for name, gate := range map[string]Gate{
+		"gate": (*wsticket.Gate)(nil), "upgrader": (*wsticket.Upgrader)(nil), "counters": (*wsticket.Counters)(nil),
+	} {
+		if _, err := New(Config{Gates: map[string]Gate{name: gate}}); err == nil || !strings.Contains(err.Error(), `gate "`+name+`" is nil`) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if _, err := NewGuard((*wsticket.ReplayCache)(nil)); err == nil {
+		t.Error("a guard that is nil")
+	}
+}
+
+// TestGatesAreCopied: the map is the caller's to change.
+func TestGatesAreCopied(t *testing.T) {
+	gates := map[string]Gate{"web": new(wsticket.Counters)}
+	c, err := New(Config{Gates: gates})
+	if err != nil {
+		t.Fatal(err)
+	}
+	delete(gates, "web")
+	registry := prometheus.NewPedanticRegistry()
+	registry.MustRegister(c)
+	if families, err := registry.Gather(); err != nil || len(families) != 3 {
+		t.Errorf("%d families, %v", len(families), err)
+	}
+}

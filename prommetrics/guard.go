@@ -29,7 +29,7 @@ const (
 
 // NewGuard returns a guard that does what guard does. It fails for none.
 func NewGuard(guard wsticket.ReplayGuard) (*Guard, error) {
-	if guard == nil {
+	if isNil(guard) {
 		return nil, errors.New("prommetrics: the guard is nil; give the one that is to be counted")
 	}
 	g := &Guard{

@@ -1,7 +1,9 @@
 package integrations
 
 import (
+	"context"
 	"net/http"
+	"time"
 
 	"github.com/coder/websocket"
 
@@ -20,20 +22,28 @@ func Coder(connections *live.Registry, origins, protocols []string) http.Handler
 		}
 		defer conn.CloseNow()
 		conn.SetReadLimit(64 << 10)
-		end := func(cause live.Cause) { conn.Close(websocket.StatusCode(cause.CloseCode()), cause.Reason()) }
+		ctx, cancel := context.WithCancel(r.Context())
+		defer cancel()
+		end := func(cause live.Cause) {
+			time.AfterFunc(time.Second, cancel) // a client that stays: Close would wait for five
+			conn.Close(websocket.StatusCode(cause.CloseCode()), cause.Reason())
+		}
 		session, err := connections.Add(ticket, end)
 		if err != nil {
 			cause, _ := live.CauseOf(err)
-			end(cause)
+			go end(cause)
+			for err = nil; err == nil; { // until it leaves, for a second at most
+				_, _, err = conn.Read(ctx)
+			}
 			return
 		}
 		defer session.Remove()
 		for {
-			kind, message, err := conn.Read(r.Context())
+			kind, message, err := conn.Read(ctx)
 			if err != nil {
 				return
 			}
-			if conn.Write(r.Context(), kind, message) != nil {
+			if conn.Write(ctx, kind, message) != nil {
 				return
 			}
 		}

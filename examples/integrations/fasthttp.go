@@ -1,8 +1,6 @@
 package integrations
 
 import (
-	"time"
-
 	"github.com/fasthttp/websocket"
 	"github.com/valyala/fasthttp"
 
@@ -31,15 +29,12 @@ func Fasthttp(finder *wsticket.Finder, verifier *wsticket.Verifier, connections 
 }
 
 func fasthttpEcho(conn *websocket.Conn, ticket *wsticket.Ticket, connections *live.Registry) {
-	end := func(cause live.Cause) {
-		bye := websocket.FormatCloseMessage(int(cause.CloseCode()), cause.Reason())
-		conn.WriteControl(websocket.CloseMessage, bye, time.Now().Add(time.Second))
-		time.AfterFunc(time.Second, func() { conn.Close() }) // a client that stays
-	}
-	session, err := connections.Add(ticket, end)
+	end := &fasthttpEnd{conn: conn}
+	defer end.returns()
+	session, err := connections.Add(ticket, end.tell)
 	if err != nil {
 		cause, _ := live.CauseOf(err)
-		end(cause)
+		end.tell(cause)
 		conn.ReadMessage() // until it leaves, for a second at most
 		return
 	}

@@ -27,8 +27,8 @@ func Gorilla(connections *live.Registry, protocols []string) http.Handler {
 		conn.SetReadLimit(64 << 10)
 		end := func(cause live.Cause) { // the one write that may go beside others
 			bye := websocket.FormatCloseMessage(int(cause.CloseCode()), cause.Reason())
+			time.AfterFunc(time.Second, func() { conn.Close() }) // a client that stays, or does not read
 			conn.WriteControl(websocket.CloseMessage, bye, time.Now().Add(time.Second))
-			time.AfterFunc(time.Second, func() { conn.Close() }) // a client that stays
 		}
 		session, err := connections.Add(ticket, end)
 		if err != nil {

@@ -10,12 +10,14 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/coder/websocket"
+	"github.com/gin-gonic/gin"
 	"github.com/gofiber/fiber/v3"
 	"github.com/lxzan/gws"
 	"github.com/valyala/fasthttp"
@@ -297,4 +299,78 @@ func TestSSE(t *testing.T) {
 		t.Errorf("a ticket of the session: %s", answer.Status)
 	}
 	io.Copy(io.Discard, answer.Body)
+}
+
+// TestClientThatStays: a client that answers no close frame and closes nothing is gone
+// all the same, soon after the logout.
+func TestClientThatStays(t *testing.T) {
+	for name := range newHouse(t).servers() {
+		if name == "otelhttp" { // wants more spans than this; its connections are gorilla's
+			continue
+		}
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := newHouse(t)
+			conn, err := net.Dial("tcp", h.servers()[name]())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			conn.SetDeadline(time.Now().Add(20 * time.Second))
+			fmt.Fprintf(conn, "GET /rooms/7?ticket=%s HTTP/1.1\r\nHost: gw.example\r\nOrigin: https://app.example\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"+
+				"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: MTIzNDU2Nzg5MDEyMzQ1Ng==\r\n\r\n", h.mint("s"))
+			r := bufio.NewReader(conn)
+			for line := "?"; line != "\r\n"; {
+				if line, err = r.ReadString('\n'); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for deadline := time.Now().Add(10 * time.Second); h.connections.Stats().Connections == 0; time.Sleep(time.Millisecond) {
+				if time.Now().After(deadline) {
+					t.Fatal("it is not in the registry")
+				}
+			}
+			h.connections.CloseSession(t.Context(), "s")
+			began := time.Now()
+			io.Copy(io.Discard, r)
+			if took := time.Since(began); took > 3*time.Second {
+				t.Errorf("it was there for %v", took)
+			}
+		})
+	}
+}
+
+// TestGinParam: the line of docs/integrations.md for handlers that need the gin.Context.
+func TestGinParam(t *testing.T) {
+	h := newHouse(t)
+	gate := h.gate(true)
+	room := func(name string) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			ticket, _ := wsticket.TicketFrom(r.Context())
+			fmt.Fprintf(w, "%s in %s", ticket.Subject(), name)
+		})
+	}
+	gin.SetMode(gin.ReleaseMode)
+	engine := gin.New()
+	engine.GET("/rooms/:room", func(c *gin.Context) { gate.Wrap(room(c.Param("room"))).ServeHTTP(c.Writer, c.Request) })
+	answer, err := http.Get("http://" + h.serve(wsticket.Conceal(engine)) + "/rooms/7?ticket=" + h.mint("s"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	if body, _ := io.ReadAll(answer.Body); string(body) != "ada in 7" {
+		t.Errorf("%s: %s", answer.Status, body)
+	}
+	page, err := os.ReadFile("../../docs/integrations.md")
+	if err != nil || !strings.Contains(string(page), `engine.GET("/rooms/:room", func(c *gin.Context) { gate.Wrap(room(c.Param("room"))).ServeHTTP(c.Writer, c.Request) })`) {
+		t.Error("docs/integrations.md does not show the line", err)
+	}
+}
+
+// TestFasthttpEnd: once the handler has returned, nothing writes to its connection, which
+// here is none at all.
+func TestFasthttpEnd(t *testing.T) {
+	e := new(fasthttpEnd)
+	e.returns()
+	e.tell(live.Ended)
 }

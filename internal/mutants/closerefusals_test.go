@@ -43,7 +43,7 @@ var _ = plant(part{
 		{name: "a Gate that tells any page", file: "close_refusals.go", test: "TestGateCloseRefusalsElse",
 			old: "page, _ := g.policy.admit(&f, origin, []byte(r.Host)); !page", new: "_, _ = g.policy.admit(&f, origin, []byte(r.Host)); false"},
 		{name: "Deny sees the ticket", file: "gate.go", test: "TestGateDeny",
-			old: "g.config.Deny(w, conceal(r), refusal)", new: "g.config.Deny(w, r, refusal)"},
+			old: "g.config.Deny(own, conceal(r), refusal)", new: "g.config.Deny(own, r, refusal)"},
 		{name: "Deny for pages too", file: "gate.go", test: "TestGateDenyAndCloseRefusals",
 			old: "case !g.config.CloseRefusals || !g.closed(w, r, err, refusal.Code):", new: "default:"},
 	},

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/base64"
 	"fmt"
+	"io"
 	"io/fs"
 	"log"
 	"os"
@@ -11,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/wsticket/wsticket/internal/jose"
 	"github.com/wsticket/wsticket/wstickettest/notickets"
@@ -55,12 +57,16 @@ func TestFind(t *testing.T) {
 
 // TestLeaks runs this binary again, with tests that leak in every way there is.
 func TestLeaks(t *testing.T) {
-	for _, way := range []string{"log", "stdout", "stderr", "panic", "child", "partial", "fatal"} {
+	for _, way := range []string{"log", "stdout", "stderr", "panic", "child", "partial", "long", "fatal"} {
 		out, code := leak(t, way, "TestLeaking")
 		if code == 0 || !strings.Contains(out, "notickets: a ticket was printed") || !strings.Contains(out, "<a ticket>") {
 			t.Errorf("%s: exit code %d:\n%s", way, code, strings.ReplaceAll(out, ticket, "TICKET"))
 		}
-		if !strings.Contains(out, ticket) {
+		passed := ticket
+		if way == "partial" { // the other stream may come between
+			passed = ticket[:50]
+		}
+		if !strings.Contains(out, passed) {
 			t.Errorf("%s: the output is not passed on", way)
 		}
 	}
@@ -77,6 +83,31 @@ func TestLeaks(t *testing.T) {
 	}
 }
 
+// TestOutlived: a program that a test has started and left holds the output. The tests
+// end all the same, and fail.
+func TestOutlived(t *testing.T) {
+	began := time.Now()
+	out, code := leak(t, "daemon", "TestLeaking")
+	if code != 1 || !strings.Contains(out, "outlives the tests") {
+		t.Errorf("exit code %d:\n%s", code, out)
+	}
+	if took := time.Since(began); took > 15*time.Second {
+		t.Errorf("it took %v", took)
+	}
+}
+
+// TestFindIsQuick: a line of a megabyte that looks like the header of a ticket.
+func TestFindIsQuick(t *testing.T) {
+	line := strings.Repeat("eyJh", 1<<18) + ticket[strings.IndexByte(ticket, '.'):]
+	began := time.Now()
+	if places := notickets.Find([]byte(line)); len(places) > 0 {
+		t.Errorf("%v", places)
+	}
+	if took := time.Since(began); took > 5*time.Second {
+		t.Errorf("it took %v", took)
+	}
+}
+
 func leak(t *testing.T, way, test string) (out string, code int) {
 	t.Helper()
 	cmd := exec.Command(os.Args[0], "-test.run=^"+test+"$", "-test.v")
@@ -86,8 +117,20 @@ func leak(t *testing.T, way, test string) (out string, code int) {
 		}
 	}
 	cmd.Env = append(cmd.Env, "LEAK="+way)
-	text, _ := cmd.CombinedOutput()
-	return string(text), cmd.ProcessState.ExitCode()
+	stdin, err := cmd.StdinPipe() // open until all is over
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stdin.Close()
+	var text bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &text, &text
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	stuck := time.AfterFunc(20*time.Second, func() { stdin.Close() })
+	defer stuck.Stop()
+	cmd.Wait()
+	return text.String(), cmd.ProcessState.ExitCode()
 }
 
 func TestLeaking(t *testing.T) { leaks(t) }
@@ -113,6 +156,18 @@ func leaks(t *testing.T) {
 	case "partial": // a line without an end, in pieces
 		fmt.Fprint(os.Stderr, ticket[:50])
 		fmt.Fprint(os.Stderr, ticket[50:])
+	case "long": // where a line is too long to be kept whole
+		os.Stdout.WriteString(strings.Repeat(" ", 33<<15-len(ticket)/2))
+		fmt.Println(ticket)
+	case "daemon": // a program that outlives the tests, with their output
+		cmd := exec.Command(os.Args[0], "-test.run=^TestLeaking$")
+		cmd.Env = append(os.Environ(), "LEAK=stay")
+		cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+	case "stay":
+		io.Copy(io.Discard, os.Stdin)
 	case "fatal":
 		t.Fatal(ticket)
 	case "fail":

@@ -145,7 +145,7 @@ func TestOpsFindFaults(t *testing.T) {
 		"":                          0,
 		"looks, then marks":         2, // mint and show
 		"remembers on each node":    3,
-		"forgets what is over":      8, // mint, show, clock, another one, clock, show
+		"forgets what is over":      14, // mint, show, clock, another one, clock, show
 		"forgets in a crash":        5, // clock, mint, show, crash, show
 		"counts from the Leeway on": 5,
 		"refuses a fresh ticket":    2,

@@ -146,7 +146,7 @@ func TestOpsFindFaults(t *testing.T) {
 		"looks, then marks":         2, // mint and show
 		"remembers on each node":    3,
 		"forgets what is over":      14, // mint, show, clock, another one, clock, show
-		"forgets in a crash":        5, // clock, mint, show, crash, show
+		"forgets in a crash":        5,  // clock, mint, show, crash, show
 		"counts from the Leeway on": 5,
 		"refuses a fresh ticket":    2,
 	} {

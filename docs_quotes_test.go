@@ -22,4 +22,8 @@ func TestDocsQuotes(t *testing.T) {
 			t.Errorf("%s does not show %q as it is in %s", c.page, c.begin, c.file)
 		}
 	}
+	// Nothing else compiles these.
+	if n := strings.Count(readDoc(t, "docs/embedding.md"), "```go\nfunc "); n != 3 {
+		t.Errorf("docs/embedding.md shows %d functions; list them here", n)
+	}
 }

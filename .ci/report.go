@@ -78,7 +78,7 @@ func main() {
 	}
 	if failed || tests == 0 {
 		if len(os.Args) > 1 { // a file for the packages that failed, and the tests of each
-			if err := os.WriteFile(os.Args[1], []byte(strings.Join(again, "\n")), 0o600); err != nil {
+			if err := os.WriteFile(os.Args[1], []byte(strings.Join(append(again, ""), "\n")), 0o600); err != nil {
 				fmt.Println(err)
 			}
 		}

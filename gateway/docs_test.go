@@ -17,9 +17,9 @@ func TestDocsMetrics(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	parts := strings.Split(string(page), "```go\n")[1:]
+	parts := strings.Split(string(page), "```go\nfunc ")[1:]
 	for _, part := range parts {
-		snippet, _, _ := strings.Cut(part, "```\n")
+		snippet, _, _ := strings.Cut("func "+part, "```\n")
 		if !strings.Contains(string(code), snippet) {
 			t.Errorf("store_stats.go does not have\n%s", snippet)
 		}

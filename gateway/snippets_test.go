@@ -117,6 +117,8 @@ var (
 	conn     net.Conn
 	h        wsticket.Handshake
 	now      time.Time
+	server   http.Server
+	logged   func(http.Handler) http.Handler
 )
 `
 

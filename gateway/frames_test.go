@@ -602,6 +602,9 @@ func TestShrink(t *testing.T) {
 
 // TestCopyAllocates: a message that passes costs no memory.
 func TestCopyAllocates(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the race detector allocates")
+	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

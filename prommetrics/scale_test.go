@@ -13,6 +13,9 @@ import (
 // TestCollectMany: the page of a busy node is made in no time. 1M live tickets and
 // 100,000 connections with WSTICKET_SLOW=1, a tenth without.
 func TestCollectMany(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the race detector has a time of its own")
+	}
 	tickets := 100_000
 	if os.Getenv("WSTICKET_SLOW") != "" {
 		tickets = 1_000_000

@@ -1,0 +1,5 @@
+//go:build !race
+
+package notickets_test
+
+const raceEnabled = false

@@ -158,8 +158,13 @@ func TestLogoutRace(t *testing.T) {
 		both.Wait()
 		switch err {
 		case nil:
-			if cause := <-over; cause != Ended {
-				t.Fatalf("ended by %v", cause)
+			select {
+			case cause := <-over:
+				if cause != Ended {
+					t.Fatalf("ended by %v", cause)
+				}
+			case <-time.After(20 * time.Second):
+				t.Fatal("a connection lives on after its session has ended")
 			}
 			conn.Remove()
 			ended++

@@ -223,6 +223,9 @@ func readState(kv *mvccpb.KeyValue) (state, error) {
 			s.since = int64(n)
 		}
 	}
+	if s.text() != string(kv.Value) { // the condition of opening a slot compares it as text
+		return state{}, errBadState
+	}
 	return s, nil
 }
 

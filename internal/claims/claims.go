@@ -4,6 +4,7 @@ package claims
 
 import (
 	"bytes"
+	"encoding/binary"
 	"net/netip"
 
 	"github.com/wsticket/wsticket/internal/jsonscan"
@@ -14,6 +15,9 @@ const (
 	MaxPayload = 1536
 	// BufferLen is room for such a payload and the text of all its strings.
 	BufferLen = 2 * MaxPayload
+
+	ones  = 0x0101010101010101
+	highs = 0x8080808080808080
 
 	maxDepth = 8
 	maxJTI   = 128
@@ -64,7 +68,7 @@ type Scratch struct {
 }
 
 // Scan reads the payload in buf[:n] into s, which must be zero. Unescaped texts
-// and lists go behind the payload, so buf must hold 2*n bytes. False means that
+// and lists go behind the payload, so buf must hold 2*n bytes, and n + 8. False means that
 // the payload is not the claims set of a ticket.
 func (s *Set) Scan(buf []byte, n int, scratch *Scratch) bool {
 	p := buf[:n]
@@ -166,25 +170,25 @@ func (s *Set) sound(buf []byte) bool {
 // colon, opens b, or 0: most of what a ticket says, without a search for the
 // closing quote.
 func short(b []byte) Present {
-	if len(b) < 8 || b[0] != '"' || b[4] != '"' || b[5] != ':' {
+	if len(b) < 8 {
 		return 0
 	}
-	switch uint32(b[1])<<16 | uint32(b[2])<<8 | uint32(b[3]) {
-	case 'j'<<16 | 't'<<8 | 'i':
+	switch binary.LittleEndian.Uint64(b) & (1<<48 - 1) {
+	case '"' | 'j'<<8 | 't'<<16 | 'i'<<24 | '"'<<32 | ':'<<40:
 		return JTI
-	case 'i'<<16 | 'a'<<8 | 't':
+	case '"' | 'i'<<8 | 'a'<<16 | 't'<<24 | '"'<<32 | ':'<<40:
 		return IssuedAt
-	case 'e'<<16 | 'x'<<8 | 'p':
+	case '"' | 'e'<<8 | 'x'<<16 | 'p'<<24 | '"'<<32 | ':'<<40:
 		return Expires
-	case 'n'<<16 | 'b'<<8 | 'f':
+	case '"' | 'n'<<8 | 'b'<<16 | 'f'<<24 | '"'<<32 | ':'<<40:
 		return NotBefore
-	case 's'<<16 | 'u'<<8 | 'b':
+	case '"' | 's'<<8 | 'u'<<16 | 'b'<<24 | '"'<<32 | ':'<<40:
 		return Subject
-	case 'a'<<16 | 'u'<<8 | 'd':
+	case '"' | 'a'<<8 | 'u'<<16 | 'd'<<24 | '"'<<32 | ':'<<40:
 		return Audience
-	case 'i'<<16 | 's'<<8 | 's':
+	case '"' | 'i'<<8 | 's'<<16 | 's'<<24 | '"'<<32 | ':'<<40:
 		return Issuer
-	case 's'<<16 | 'i'<<8 | 'd':
+	case '"' | 's'<<8 | 'i'<<16 | 'd'<<24 | '"'<<32 | ':'<<40:
 		return SessionID
 	}
 	return 0
@@ -230,6 +234,14 @@ func Known(name string) bool { return known([]byte(name)) != 0 }
 // year 9999, which has twelve.
 func seconds(p []byte, i int, to *int64) int {
 	start, n := i, int64(0)
+	if len(p)-i >= 8 {
+		if x := binary.LittleEndian.Uint64(p[i:]) - '0'*ones; (x|(x+0x76*ones))&highs == 0 {
+			// Eight digits at once: pairs, pairs of pairs, and those two.
+			x = x*10 + x>>8
+			x = (x&0x000000ff000000ff*(100+1000000<<32) + x>>16&0x000000ff000000ff*(1+10000<<32)) >> 32
+			n, i = int64(x), i+8
+		}
+	}
 	for ; i < len(p) && p[i]-'0' <= 9; i++ {
 		n = n*10 + int64(p[i]-'0')
 	}
@@ -242,7 +254,16 @@ func seconds(p []byte, i int, to *int64) int {
 
 // text reads a string at buf[i], unescaping it behind all that is in use.
 func (s *Set) text(buf []byte, n, i int, to *Span) int {
-	end, escaped := jsonscan.String(buf[:n], i)
+	if i < n && buf[i] == '"' {
+		// The buffer goes on behind the payload, so that eight bytes can be looked at
+		// there too.
+		if end := jsonscan.Plain(buf[:n+8], i+1); end < n && buf[end] == '"' {
+			*to = Span{uint16(i + 1), uint16(end - i - 1)}
+			return end + 1
+		}
+	}
+	p := buf[:n]
+	end, escaped := jsonscan.String(p, i)
 	if end == jsonscan.Fault {
 		return jsonscan.Fault
 	}

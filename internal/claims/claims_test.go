@@ -146,10 +146,13 @@ func compare(t *testing.T, payload string) {
 		return
 	}
 	want, wantOK := modelOf(payload)
-	var buf [BufferLen]byte
 	var s Set
-	n := copy(buf[:], payload)
 	// Dirty working memory must make no difference.
+	var buf [BufferLen]byte
+	for i := range buf {
+		buf[i] = '"'
+	}
+	n := copy(buf[:], payload)
 	scratch := Scratch{}
 	for i := range scratch.names {
 		scratch.names[i] = Span{uint16(i), 3}

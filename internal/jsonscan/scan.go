@@ -24,7 +24,7 @@ const (
 
 // Space returns the index of the first byte at or behind i that is not white space.
 func Space(b []byte, i int) int {
-	for i < len(b) && (b[i] == ' ' || b[i] == '\n' || b[i] == '\r' || b[i] == '\t') {
+	for i < len(b) && b[i] <= ' ' && (b[i] == ' ' || b[i] == '\n' || b[i] == '\r' || b[i] == '\t') {
 		i++
 	}
 	return i
@@ -38,19 +38,7 @@ func String(b []byte, i int) (end int, escaped bool) {
 	}
 	i++
 	for {
-		// Eight bytes at a time over what needs no look: 0x20 to 0x7f but " and \.
-		// A borrow can only raise a flag above a true one, so the lowest is exact.
-		for len(b)-i >= 8 {
-			x := binary.LittleEndian.Uint64(b[i:])
-			quote := x ^ '"'*ones
-			slash := x ^ '\\'*ones
-			flags := (x | (x-0x20*ones)&^x | (quote-ones)&^quote | (slash-ones)&^slash) & highs
-			if flags != 0 {
-				i += bits.TrailingZeros64(flags) >> 3
-				break
-			}
-			i += 8
-		}
+		i = Plain(b, i)
 		if i >= len(b) {
 			return Fault, false
 		}
@@ -76,6 +64,24 @@ func String(b []byte, i int) (end int, escaped bool) {
 			i += n
 		}
 	}
+}
+
+// Plain returns the index of the first byte at or behind i that may need a look: all
+// but 0x20 to 0x7f, the quote and the backslash. It looks at eight bytes at a time, and
+// stops where fewer are left.
+func Plain(b []byte, i int) int {
+	for len(b)-i >= 8 {
+		// By x^2 the quote changes places with the space, so one subtraction finds it
+		// with the control characters. The other one finds the backslash, and every
+		// byte from 0x80 on but 0xdc, which the first one finds. A borrow can only
+		// raise a flag above a true one, so the lowest is exact.
+		x := binary.LittleEndian.Uint64(b[i:])
+		if flags := ((x ^ 2*ones - 0x21*ones) | (x ^ '\\'*ones - ones)) & highs; flags != 0 {
+			return i + bits.TrailingZeros64(flags)>>3
+		}
+		i += 8
+	}
+	return i
 }
 
 // escape returns the length of the escape that opens b, a surrogate pair as one, or 0.

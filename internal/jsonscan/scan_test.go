@@ -1,6 +1,7 @@
 package jsonscan
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"strings"
@@ -94,6 +95,23 @@ func TestEveryByteInAString(t *testing.T) {
 		for pad := range 18 {
 			compare(t, `"`+strings.Repeat("a", pad)+string([]byte{byte(c)})+strings.Repeat("b", 17-pad)+`"`)
 			compare(t, `"`+strings.Repeat("a", pad)+`\`+string([]byte{byte(c)})+`b"`)
+		}
+	}
+}
+
+// Plain must stop at the first byte that is of note, wherever it lies and whatever
+// follows it.
+func TestPlain(t *testing.T) {
+	for c := range 256 {
+		note := c < 0x20 || c >= 0x80 || c == '"' || c == '\\'
+		for at := range 16 {
+			for _, behind := range []byte{' ', '"', 0, 0x1f, '\\', 0x80, 0xdc, 0xff} {
+				text := bytes.Repeat([]byte{' '}, at)
+				text = append(append(text, byte(c)), bytes.Repeat([]byte{behind}, 24-len(text))...)
+				if got := Plain(text, 0); note && got != at || !note && behind == ' ' && got < 24 {
+					t.Errorf("%q: stops at %d", text, got)
+				}
+			}
 		}
 	}
 }

@@ -108,6 +108,7 @@ func (w *world) send(request string) string {
 // TestNothingIsSmuggled sends handshakes that try to bring something past the gateway,
 // and looks at what reaches the backend, byte for byte.
 func TestNothingIsSmuggled(t *testing.T) {
+	t.Parallel()
 	b := newRawBackend(t)
 	w := newWorld(t, func(c *Config) { c.Upstream = "http://" + b.Addr().String() + "/base"; c.TrustedProxies = nil })
 	const rest = "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
@@ -205,6 +206,7 @@ func TestNothingIsSmuggled(t *testing.T) {
 // TestBytesBehindTheHandshake: what a client sends in one go with its handshake reaches
 // the backend that upgrades, all of it, and nobody where there is none that does.
 func TestBytesBehindTheHandshake(t *testing.T) {
+	t.Parallel()
 	b := newRawBackend(t)
 	w := newWorld(t, func(c *Config) { c.Upstream = "http://" + b.Addr().String() })
 	behind := strings.Repeat("0123456789abcdef", 2<<10) // more than any buffer on the way
@@ -308,6 +310,7 @@ func TestHostileBackend(t *testing.T) {
 // TestHopsOfTrusted: a client behind a trusted proxy cannot have the chain of addresses
 // dropped by naming it in Connection.
 func TestHopsOfTrusted(t *testing.T) {
+	t.Parallel()
 	b := newRawBackend(t)
 	w := newWorld(t, func(c *Config) { c.Upstream = "http://" + b.Addr().String(); c.TrustedProxies = []string{"127.0.0.1"} })
 	w.send("GET /ws?ticket=" + w.ticket(wsticket.Claims{IP: "192.0.2.1"}) + " HTTP/1.1\r\nHost: x.example\r\nX-Forwarded-For: 192.0.2.1\r\nX-Forwarded-Proto: https\r\nConnection: X-Forwarded-For, X-Forwarded-Proto, Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
@@ -319,6 +322,7 @@ func TestHopsOfTrusted(t *testing.T) {
 // TestAdminFromPages: a page in a browser on this machine can neither close connections
 // nor read, by any name it has for the address.
 func TestAdminFromPages(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, nil)
 	for name, c := range map[string]struct {
 		host, method, path string
@@ -349,6 +353,7 @@ func TestAdminFromPages(t *testing.T) {
 
 // TestAllElse: what is no handshake, no mint and no verify is 404.
 func TestAllElse(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, nil)
 	for _, line := range []string{"GET /", "GET /metrics", "POST /close", "GET /verify", "OPTIONS *", "OPTIONS /", "TRACE /", "GET /ticket/", "GET //ticket"} {
 		answer := w.send(line + " HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")

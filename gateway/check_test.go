@@ -11,6 +11,7 @@ import (
 // TestCheck: each fault is named with its key and what to do, secrets are not shown,
 // and all faults come at once.
 func TestCheck(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	keys := filepath.Join(dir, "keys.json")
 	write(t, keys, `{"keys":[{"kty":"oct","kid":"k1","alg":"HS256","k":"a2tra2tra2tra2tra2tra2tra2tra2tra2tra2tra2s"}]}`)
@@ -144,6 +145,7 @@ func TestCheck(t *testing.T) {
 // TestStartFaults: what only shows at the start is named with its key too, and a
 // password is not shown.
 func TestStartFaults(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, nil)
 	good := w.g.state.Load().config
 	for name, c := range map[string]struct {
@@ -172,6 +174,7 @@ func TestStartFaults(t *testing.T) {
 // TestDescriptors: who may have fewer descriptors than max-connections wants is told at
 // the start.
 func TestDescriptors(t *testing.T) {
+	t.Parallel()
 	has := descriptors()
 	if has == 0 {
 		t.Skip("the limit is not known here")

@@ -9,6 +9,7 @@ import (
 
 // TestDocsMetrics: the snippets of docs/metrics.md are what the gateway runs.
 func TestDocsMetrics(t *testing.T) {
+	t.Parallel()
 	page, err := os.ReadFile("../docs/metrics.md")
 	if err != nil {
 		t.Fatal(err)
@@ -36,6 +37,7 @@ func TestDocsMetrics(t *testing.T) {
 // TestDocsSettings: docs/gateway.md lists every setting, as the help does. Run with
 // WSTICKET_WRITE_DOCS=1 to write the table.
 func TestDocsSettings(t *testing.T) {
+	t.Parallel()
 	const page, mark = "../docs/gateway.md", "<!-- settings -->\n"
 	content, err := os.ReadFile(page)
 	if err != nil {

@@ -586,6 +586,7 @@ func TestSizes(t *testing.T) {
 
 // TestShrink: the fuzzing client sees a change of one bit, and finds the frame.
 func TestShrink(t *testing.T) {
+	t.Parallel()
 	r := rand.New(rand.NewPCG(1, 2))
 	play := randomScript(r, 1000)
 	for len(play.Acts) < 10 {

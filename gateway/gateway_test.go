@@ -237,6 +237,7 @@ func (w *world) wantClosed(conn *dialed, code ws.StatusCode) {
 
 // TestGateway: mint by asking, connect, replay refused, identity at the backend.
 func TestGateway(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, nil)
 	response, err := http.Post("http://"+w.addr+"/ticket", "", nil)
 	if err != nil {
@@ -293,6 +294,7 @@ func TestGateway(t *testing.T) {
 }
 
 func TestSubprotocols(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, func(c *Config) { c.Protocols = []string{"app.v1"} })
 	conn := w.mustDial("/ws", nil, "app.v1", "ticket."+w.ticket(wsticket.Claims{}))
 	if conn.protocol != "app.v1" {
@@ -307,6 +309,7 @@ func TestSubprotocols(t *testing.T) {
 // TestBytesPassUnchanged sends random bytes both ways: the gateway reads no frame of
 // the client, and changes none of either.
 func TestBytesPassUnchanged(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, nil)
 	random := make([]byte, 5<<20)
 	for i := range random {
@@ -346,6 +349,7 @@ func TestBytesPassUnchanged(t *testing.T) {
 
 // TestWrongUpstream: what is no right 101 is an answer, or a 502, and never a pipe.
 func TestWrongUpstream(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, func(c *Config) { c.Timeout = 500 * time.Millisecond })
 	raw := func(answer string) func(http.ResponseWriter, *http.Request) {
 		return func(rw http.ResponseWriter, r *http.Request) {
@@ -429,6 +433,7 @@ func TestWrongUpstream(t *testing.T) {
 }
 
 func TestDrain(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, nil)
 	conn := w.mustDial("/ws?ticket="+w.ticket(wsticket.Claims{}), nil)
 	w.echoes(conn)
@@ -443,6 +448,7 @@ func TestDrain(t *testing.T) {
 // TestEndOfSession: a call to the admin address closes the connections of a session,
 // and refuses its unspent ticket.
 func TestEndOfSession(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, func(c *Config) { c.Admin = "127.0.0.1:0" })
 	admin := httptest.NewServer(w.g.admin())
 	defer admin.Close()
@@ -468,6 +474,7 @@ func TestEndOfSession(t *testing.T) {
 }
 
 func TestLimits(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, func(c *Config) { c.MaxConnections = 2; c.MaxPerSubject = 1 })
 	ada := w.mustDial("/ws?ticket="+w.ticket(wsticket.Claims{}), nil)
 	w.echoes(ada)

@@ -12,6 +12,7 @@ import (
 // A state that names another file, the keyring say, is an error and costs nobody the file.
 // What an earlier process saved of which no sessions are left, goes.
 func TestStateThatIsNone(t *testing.T) {
+	t.Parallel()
 	path := filepath.Join(t.TempDir(), "state")
 	c := &Config{State: path, Peak: 100, MaxTTL: time.Minute, Leeway: 2 * time.Second, since: time.Now()}
 	const keyring = `{"keys":[]}`

@@ -315,6 +315,7 @@ func TestUpstreamClosesAnywhere(t *testing.T) {
 // its successor has started. It is about what the successor refuses, so it kills no
 // process: it starts a second gateway with the state that a killed one leaves, none.
 func TestKilled(t *testing.T) {
+	t.Parallel()
 	state := t.TempDir() + "/state"
 	w := newWorld(t, func(c *Config) { c.State, c.Leeway = state, time.Second })
 	used := []string{}

@@ -8,6 +8,7 @@ import (
 )
 
 func TestIdentityAliases(t *testing.T) {
+	t.Parallel()
 	h := http.Header{}
 	for _, name := range []string{"Ticket-Subject", "ticket-subject", "TICKET-SUBJECT", "Ticket_Subject", "Ticket.Subject", "Ticket-Sub ject",
 		"ticket_claims", "Ticket+Id", "Ticket-Id", "Ticket~Audience", "TICKET_SESSION", "Ticket|Scope", "Ticket\u00b7Scope"} {

@@ -12,6 +12,7 @@ import (
 )
 
 func TestLoadOrder(t *testing.T) {
+	t.Parallel()
 	file := filepath.Join(t.TempDir(), "gateway.yaml")
 	write(t, file, `# comment
 listen: 127.0.0.1:1
@@ -65,6 +66,7 @@ single-use: redis://user:hunter2@store:6379/0
 }
 
 func TestLoadFaults(t *testing.T) {
+	t.Parallel()
 	file := filepath.Join(t.TempDir(), "gateway.yaml")
 	write(t, file, "lisen: 1\norigins: https://a.example\npeak: many\nmax_ttl: 3s\ntimeout: 5\nkeys: [a, b]\naud: {a: b}\nlisten: a\nlisten: b\n")
 	_, err := Load([]string{"-config", file, "-leeway", "2"}, []string{"WSTICKET_DRAIN=soon"}, nil)

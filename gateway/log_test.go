@@ -85,6 +85,7 @@ func TestLogUnderFlood(t *testing.T) {
 
 // TestRefusalsUnderFlood: the same through the gateway, with what the clients did.
 func TestRefusalsUnderFlood(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, nil)
 	const clients, each = 8, 250
 	var all sync.WaitGroup
@@ -137,6 +138,7 @@ func TestRefusalsUnderFlood(t *testing.T) {
 // TestNoTicketInLog: a ticket that a client puts where none belongs is not written
 // down either.
 func TestNoTicketInLog(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, nil)
 	ticket := w.ticket(wsticket.Claims{})
 	w.dial("/ws/"+ticket+"/x?ticket=x", http.Header{"Origin": {"https://" + ticket}, "User-Agent": {ticket}, "Cookie": {"t=" + ticket}})

@@ -48,6 +48,7 @@ func (w *world) series() map[string]float64 {
 // TestMetricsFromTheStart: every series of counts is there at 0 before anything
 // happens, and none is new afterwards, whatever clients send.
 func TestMetricsFromTheStart(t *testing.T) {
+	t.Parallel()
 	w := newVerifier(t, nil)
 	before := w.series()
 	for name, value := range before {
@@ -104,6 +105,7 @@ func TestMetricsFromTheStart(t *testing.T) {
 // TestMetricsOverReload: what was counted is not forgotten by a reload, and is counted
 // on.
 func TestMetricsOverReload(t *testing.T) {
+	t.Parallel()
 	w := newVerifier(t, nil)
 	work := func() {
 		w.echoes(w.mustDial("/ws?ticket="+w.ticket(wsticket.Claims{}), nil))
@@ -136,6 +138,7 @@ func TestMetricsOverReload(t *testing.T) {
 // TestKeyringOverReload: the keyring in force stays one over reloads, also when its
 // file has another name, so that it still knows which keys were taken out.
 func TestKeyringOverReload(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, nil)
 	keys, config := w.g.state.Load().keys, w.g.state.Load().config
 	old, err := os.ReadFile(config.Keys)
@@ -195,6 +198,7 @@ var ofStores = regexp.MustCompile(`wsticket_(store_|redis|etcd)`)
 // TestAlertsFit: the gateway's alerts are well formed and go off when they should, and
 // every metric that rules, dashboard and the documentation name is one of the gateway.
 func TestAlertsFit(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, nil)
 	there := map[string]bool{}
 	for name := range w.series() {

@@ -20,6 +20,7 @@ import (
 )
 
 func TestReadClaims(t *testing.T) {
+	t.Parallel()
 	got, err := readClaims([]byte(` {"sub":"ada","sid":"s3","session_exp":1795219210,"scope":"a b","aud":["x","y"],"iss":"i",
 		"origin":"https://app.example","path":"/ws","ip":"192.0.2.1","role":{"admin":true},"n":1.50} `))
 	want := &wsticket.Claims{Subject: "ada", SessionID: "s3", SessionExpires: time.Unix(1795219210, 0), Scope: "a b", Audiences: []string{"x", "y"},
@@ -80,6 +81,7 @@ func FuzzReadClaims(f *testing.F) {
 }
 
 func TestAsk(t *testing.T) {
+	t.Parallel()
 	var answers atomic.Pointer[http.HandlerFunc]
 	backend := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { (*answers.Load())(w, r) }))
 	defer backend.Close()
@@ -154,6 +156,7 @@ func TestAsk(t *testing.T) {
 // TestMintRates: a subject, and an address whoever it is, are told to wait, with some
 // chance in it; an address that asks too often does not reach the backend.
 func TestMintRates(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, func(c *Config) { c.MintRate = 1; c.TrustedProxies = []string{"127.0.0.1"} })
 	var asked atomic.Int64
 	w.backend.mu.Lock()
@@ -232,6 +235,7 @@ func TestMintRates(t *testing.T) {
 // TestUnfitClaims: claims that fit into no ticket are a fault of the backend as any
 // other, which the page waits out.
 func TestUnfitClaims(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, nil)
 	for name, claims := range map[string]string{
 		"ip":        `{"sub":"ada","ip":"nowhere"}`,

@@ -21,6 +21,7 @@ import (
 // forged header does not reach the backend, a cache does not let a used ticket in, and
 // the ticket is neither in the log nor at the backend.
 func TestForwardAuthNginx(t *testing.T) {
+	t.Parallel()
 	nginx := installed(t, "nginx", "apt-get install nginx")
 	for name, cache := range map[string]bool{"as it is": false, "with a cache on": true} {
 		t.Run(name, func(t *testing.T) {

@@ -17,6 +17,7 @@ import (
 // TestReloadToMinting: a gateway that only verified may begin to mint, with a keyring
 // that has a key which signs.
 func TestReloadToMinting(t *testing.T) {
+	t.Parallel()
 	var signing string
 	w := newWorld(t, func(c *Config) {
 		content, err := os.ReadFile(c.Keys)
@@ -67,6 +68,7 @@ func (g guardWithBus) bus() live.Bus { return g.on }
 // TestFollowAgain: what ended on other nodes is listened to again after a failure that
 // somebody has to mend.
 func TestFollowAgain(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, nil)
 	config := w.g.state.Load().config
 	w.stop()

@@ -15,6 +15,7 @@ import (
 // TestRestart: the next process refuses no fresh ticket, takes none twice, and knows
 // which sessions ended. Without the files, or with damaged ones, it begins anew.
 func TestRestart(t *testing.T) {
+	t.Parallel()
 	state := filepath.Join(t.TempDir(), "state")
 	w := newWorld(t, func(c *Config) { c.State, c.Drain = state, 500*time.Millisecond })
 	admin := httptest.NewServer(w.g.admin())

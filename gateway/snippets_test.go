@@ -18,6 +18,7 @@ import (
 // is there. Those of README.md, docs/integrations.md and docs/metrics.md are code that is
 // run, and are compared with it elsewhere.
 func TestSnippets(t *testing.T) {
+	t.Parallel()
 	pages, err := filepath.Glob("../docs/*.md")
 	if err != nil {
 		t.Fatal(err)

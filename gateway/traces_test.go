@@ -149,6 +149,7 @@ func TestTraces(t *testing.T) {
 // TestTracesOfTrusted: the trace of a trusted proxy is gone on with, and a failing
 // upstream is an error.
 func TestTracesOfTrusted(t *testing.T) {
+	t.Parallel()
 	rec := newReceiver(t)
 	w := newVerifier(t, func(c *Config) { c.OTLP = rec.URL + "/here" })
 	w.backend.mu.Lock()

@@ -38,6 +38,7 @@ func masked(f ws.Frame) string { return string(ws.MustCompileFrame(ws.MaskFrame(
 // backend any more, but for the rest of a frame and its close frame, however much it
 // sends. One that is only sent elsewhere may finish.
 func TestNothingAfterTheEnd(t *testing.T) {
+	t.Parallel()
 	one, two := masked(ws.NewTextFrame([]byte("one"))), masked(ws.NewTextFrame([]byte("two, in two parts")))
 	three, four := masked(ws.NewTextFrame([]byte("three"))), masked(ws.NewBinaryFrame(make([]byte, 70_000)))
 	ping, bye := masked(ws.NewPingFrame(nil)), masked(ws.NewCloseFrame(ws.NewCloseFrameBody(3000, "")))

@@ -44,6 +44,7 @@ func (w *world) ask(path string, headers ...string) *http.Response {
 // TestVerifyAnswersEveryIdentityHeader: what is not set is kept by who copies it
 // (GHSA-7r4p-vjf4-gxv4), so all are there, on refusals too.
 func TestVerifyAnswersEveryIdentityHeader(t *testing.T) {
+	t.Parallel()
 	w := newVerifier(t, nil)
 	target := "/ws?ticket=" + w.ticket(wsticket.Claims{Scope: "a b"})
 	for _, want := range []struct {
@@ -65,6 +66,7 @@ func TestVerifyAnswersEveryIdentityHeader(t *testing.T) {
 // TestVerifyNeverUpgrades: nginx and Caddy pass Connection and Upgrade on to the
 // subrequest.
 func TestVerifyNeverUpgrades(t *testing.T) {
+	t.Parallel()
 	w := newVerifier(t, nil)
 	for _, offer := range []string{"websocket", "h2c"} {
 		response := w.ask("/verify", "X-Original-Uri", "/ws?ticket="+w.ticket(wsticket.Claims{}), "Connection", "Upgrade", "Upgrade", offer,
@@ -81,6 +83,7 @@ func TestVerifyNeverUpgrades(t *testing.T) {
 // TestVerifyTarget: the original target, by the names that proxies give it. Two that
 // disagree, or none, or those of a stranger, are refused.
 func TestVerifyTarget(t *testing.T) {
+	t.Parallel()
 	w := newVerifier(t, nil)
 	good := func() string { return "/ws?a=1&ticket=" + w.ticket(wsticket.Claims{Path: "/ws"}) }
 	for _, name := range []string{"X-Forwarded-Uri", "X-Original-Uri", "X-Original-Url"} {
@@ -141,6 +144,7 @@ func TestVerifyTarget(t *testing.T) {
 // TestVerifyMethods: Traefik sends the method of the original request in a header, and
 // some proxies a HEAD or a POST; none makes the subrequest fail.
 func TestVerifyMethods(t *testing.T) {
+	t.Parallel()
 	w := newVerifier(t, nil)
 	for _, method := range []string{"GET", "HEAD", "POST"} {
 		r, err := http.NewRequest(method, "http://"+w.addr+"/verify", nil)
@@ -158,6 +162,7 @@ func TestVerifyMethods(t *testing.T) {
 
 // TestForwarded: only of a trusted peer is it believed where a request came from.
 func TestForwarded(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		trusted, forwarded []string
 		want, ip           string

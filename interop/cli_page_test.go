@@ -87,6 +87,7 @@ func TestCommandLinePage(t *testing.T) {
 // TestCommandLinePageIsWhole: every command has a section on the page with an example,
 // and every flag with its default.
 func TestCommandLinePageIsWhole(t *testing.T) {
+	t.Parallel()
 	page, err := os.ReadFile(commandLinePage)
 	if err != nil {
 		t.Fatal(err)

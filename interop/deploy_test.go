@@ -23,6 +23,7 @@ import (
 // TestDeploySystemd: the unit is well formed and closed as far as docs/operating.md says;
 // its limits fit the configuration beside it, which the gateway takes.
 func TestDeploySystemd(t *testing.T) {
+	t.Parallel()
 	unit := readFile(t, "../deploy/systemd/wsticket-gateway.service")
 	config := readFile(t, "../deploy/systemd/gateway.yaml")
 	value := func(name string) string {

@@ -293,6 +293,7 @@ proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection "upgrade"; }
 // TestMigratingPage: the JavaScript of the page is sound, and the function with the flag
 // goes the way that the flag says.
 func TestMigratingPage(t *testing.T) {
+	t.Parallel()
 	node := installed(t, "Node", "apt-get install nodejs", "node")
 	snippets := snippetsIn(readFile(t, migratingPage), "js")
 	dir := t.TempDir()

@@ -8,7 +8,7 @@ var _ = plant(part{
 			old: "page = origin != nil && f.By != carrier.Bearer", new: "page = f.By != carrier.Bearer"},
 		{name: "so are bearers", file: "policy.go", test: "TestUpgraderCloseRefusals",
 			old: "page = origin != nil && f.By != carrier.Bearer", new: "page = origin != nil"},
-		{name: "pages that may not connect are told", file: "policy.go", test: "TestUpgraderCloseRefusals", quick: true,
+		{name: "pages that may not connect are told", file: "policy.go", test: "TestUpgraderCloseRefusals",
 			old: "return false, errUnlisted", new: "return true, errUnlisted"},
 		{name: "so are those that may not by cookie", file: "policy.go", test: "TestUpgraderCloseRefusals",
 			old: "return false, errCookieOrigin", new: "return page, errCookieOrigin"},

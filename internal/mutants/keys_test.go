@@ -55,7 +55,7 @@ var _ = plant(part{name: "keys", mutants: []mutant{
 		old: "shared := old.Mode().Perm() & 0o040", new: "shared := old.Mode().Perm() & 0"},
 	{name: "readers are locked out", file: "cmd/wsticket/lock_unix.go", test: "TestRotationThatWouldLockOut",
 		old: "err != nil && shared != 0 {", new: "err != nil && false {"},
-	{name: "delete is shown", file: "cmd/wsticket/output.go", test: "TestVisible", quick: true,
+	{name: "delete is shown", file: "cmd/wsticket/output.go", test: "TestVisible",
 		old: "case unicode.IsPrint(r), r == '\\n', r == '\\t':", new: "case unicode.IsPrint(r), r == '\\n', r == '\\t', r == 0x7f:"},
 	{name: "control characters of Latin-1 are shown", file: "cmd/wsticket/output.go", test: "TestVisible",
 		old: "case unicode.IsPrint(r), r == '\\n', r == '\\t':", new: "case unicode.IsPrint(r), r == '\\n', r == '\\t', r >= 0x80 && r <= 0x9f:"},

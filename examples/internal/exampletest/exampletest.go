@@ -191,6 +191,7 @@ func Run(t *testing.T, path string, everyCarrier bool) {
 		echoes("on entering", conn)
 		return conn
 	}
+	silent := enter(wsticket.Claims{})
 	ends := time.Now().Add(2 * time.Second)
 	conn := enter(wsticket.Claims{SessionExpires: ends})
 	WantClosed(t, "session_exp", conn, 3000)
@@ -215,7 +216,7 @@ func Run(t *testing.T, path string, everyCarrier bool) {
 		t.Fatal(err)
 	}
 	WantClosed(t, "a message of 100 KiB", other, ws.StatusMessageTooBig)
-	WantClosed(t, "saying nothing", enter(wsticket.Claims{}), ws.StatusGoingAway)
+	WantClosed(t, "saying nothing", silent, ws.StatusGoingAway)
 
 	conn = enter(wsticket.Claims{})
 	if err := process.Process.Signal(syscall.SIGTERM); err != nil {

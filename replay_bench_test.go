@@ -33,8 +33,8 @@ func BenchmarkSpend(b *testing.B) {
 		name string
 		live int
 	}{{"10k", 10_000}, {"1M", 1_000_000}, {"10M", 10_000_000}} {
-		var bench *spendBench // one for both rows: filling it takes longer than measuring
-		for _, goroutines := range []int{1, 2} {
+		var bench *spendBench // one for all rows: filling it takes longer than measuring
+		for _, goroutines := range []int{1, 2, 4, 8} {
 			b.Run(fmt.Sprintf("op=spend/live=%s/goroutines=%d", size.name, goroutines), func(b *testing.B) {
 				if bench == nil {
 					bench = newSpendBench(b, size.live)

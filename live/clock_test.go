@@ -43,7 +43,8 @@ func TestLateForItsSecond(t *testing.T) {
 		synctest.Wait()
 		late := &guest{}
 		before := time.Now().Add(-600 * time.Millisecond) // it waited for the lock, or was not run
-		c := &Conn{registry: d.Registry, close: late.end, end: uint32(time.Now().Unix() - d.base)}
+		c := d.newConn(nil, nil)
+		c.close, c.end = late.end, uint32(time.Now().Unix()-d.base)
 		late.Conn = c
 		d.mu.Lock()
 		d.wheel.insert(before, c, d.base)

@@ -85,9 +85,9 @@ func (r *Registry) apply(e Ending) {
 	}
 	switch {
 	case e.SessionID != "":
-		r.ended.note(now, sessionKey(e.SessionID), e.At)
+		r.ended.note(now, sessionKey(hash([]byte(e.SessionID))), e.At)
 	case e.Subject != "":
-		r.ended.note(now, subjectKey(e.Subject), e.At)
+		r.ended.note(now, subjectKey(hash([]byte(e.Subject))), e.At)
 	default:
 		r.ended.everything = max(r.ended.everything, min(e.At, now+r.leeway))
 	}
@@ -148,11 +148,11 @@ func (s *sweep) run(spread time.Duration) {
 	total := r.wheel.n
 	switch s.cursor.index {
 	case ofSubject:
-		leader, _ := r.subjects.find(s.cursor.key)
+		leader, _ := r.subjects.find([]byte(s.cursor.key))
 		total = size(leader)
 	case ofSession: // nobody counts those, and they are few
 		total = 0
-		for c, _ := r.sessions.find(s.cursor.key); c != nil; c = c.by[ofSession].next {
+		for c, _ := r.sessions.find([]byte(s.cursor.key)); c != nil; c = c.by[ofSession].next {
 			total++
 		}
 	}

@@ -11,9 +11,9 @@ import (
 func newRand(seed uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, 1)) }
 
 func (r *Registry) put(c *Conn) {
-	leader, h := r.sessions.find(c.SessionID())
+	leader, h := r.sessions.find([]byte(c.SessionID()))
 	r.sessions.insert(c, leader, h)
-	leader, h = r.subjects.find(c.Subject())
+	leader, h = r.subjects.find([]byte(c.Subject()))
 	r.subjects.insert(c, leader, h)
 	r.wheel.insert(time.Now(), c, r.base)
 }
@@ -42,7 +42,8 @@ func TestIndexes(t *testing.T) {
 			if rng.Uint64N(4) == 0 {
 				sid = fmt.Sprint(rng.Uint64N(10))
 			}
-			c := &Conn{registry: r, text: sub + sid, subject: uint16(len(sub)), end: r.soon() + uint32(rng.Uint64N(1<<16))}
+			c := r.newConn([]byte(sub), []byte(sid))
+			c.end = r.soon() + uint32(rng.Uint64N(1<<16))
 			r.put(c)
 			all = append(all, c)
 		} else {
@@ -61,12 +62,12 @@ func TestIndexes(t *testing.T) {
 	checkIndexes(t, r, nil)
 }
 
-func checkIndexes(t *testing.T, r *Registry, all []*Conn) {
+func checkIndexes(t testing.TB, r *Registry, all []*Conn) {
 	t.Helper()
 	for _, index := range []*table{&r.sessions, &r.subjects} {
 		want := map[string]map[*Conn]bool{}
 		for _, c := range all {
-			key := index.key(c)
+			key := string(index.key(c))
 			if want[key] == nil {
 				want[key] = map[*Conn]bool{}
 			}
@@ -77,7 +78,7 @@ func checkIndexes(t *testing.T, r *Registry, all []*Conn) {
 		}
 		for key, group := range want {
 			got := 0
-			leader, _ := index.find(key)
+			leader, _ := index.find([]byte(key))
 			for c := leader; c != nil; c = c.by[index.index].next {
 				if !group[c] {
 					t.Fatal("a stranger in the group")
@@ -131,7 +132,8 @@ func TestCursor(t *testing.T) {
 		defer r.mu.Unlock()
 		rng := newRand(2)
 		add := func() *Conn {
-			c := &Conn{registry: r, text: "adas", subject: 3, end: r.soon() + uint32(rng.Uint64N(10))}
+			c := r.newConn([]byte("ada"), []byte("s"))
+			c.end = r.soon() + uint32(rng.Uint64N(10))
 			r.put(c)
 			return c
 		}

@@ -96,6 +96,7 @@ func (r *Registry) All() iter.Seq[Info] {
 		k := cursor{registry: r, index: ofAll, left: slots}
 		for {
 			var batch [step]Info
+			var conns [step]*Conn
 			n := 0
 			r.mu.Lock()
 			for n < step {
@@ -104,14 +105,16 @@ func (r *Registry) All() iter.Seq[Info] {
 					break
 				}
 				k.at = c
-				batch[n] = Info{Subject: c.Subject(), SessionID: c.SessionID(), Issued: time.Unix(r.base+int64(c.issued), 0)}
+				conns[n] = c
+				batch[n] = Info{Issued: time.Unix(r.base+int64(c.issued), 0)}
 				if c.end != 0 {
 					batch[n].Ends = time.Unix(r.base+int64(c.end), 0)
 				}
 				n++
 			}
 			r.mu.Unlock()
-			for _, info := range batch[:n] {
+			for i, info := range batch[:n] {
+				info.Subject, info.SessionID = conns[i].Subject(), conns[i].SessionID()
 				if !yield(info) {
 					return
 				}
@@ -127,6 +130,6 @@ func (r *Registry) All() iter.Seq[Info] {
 func (r *Registry) Count(subject string) int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	leader, _ := r.subjects.find(subject)
+	leader, _ := r.subjects.find([]byte(subject))
 	return size(leader)
 }

@@ -1,6 +1,9 @@
 package live
 
-import "math/bits"
+import (
+	"bytes"
+	"math/bits"
+)
 
 // A Registry finds connections by session and by subject in two tables of the same
 // kind. A table leads to the first connection of a group, those of one key; the others
@@ -15,12 +18,14 @@ type link struct{ next, prev *Conn } // in the group; its leader has no prev
 // A table is a hash table of groups. What makes it slow is memory that is not in the
 // cache, so a bucket is one line of it, with a byte of each hash: to see that there is
 // no group of that key, or that it is this one, takes one line most of the time.
+// A segment is so large that the allocator gives it whole pages. It puts a word before a
+// smaller one, and each bucket would lie on two lines.
 //
 // It grows by one bucket at a time (linear hashing: Litwin, 1980), so no insertion
 // pays for the growth of a million. It never shrinks.
 type table struct {
 	index    int
-	segments [][]bucket
+	segments []*[segmentLen]bucket
 	buckets  uint64 // in use
 	groups   uint64
 }
@@ -33,20 +38,21 @@ type bucket struct {
 
 const (
 	bucketLen  = 6
-	segmentLen = 64
+	segmentLen = 512
 )
 
 func (t *table) init(index int) {
 	t.index = index
-	t.segments = [][]bucket{make([]bucket, segmentLen)}
+	t.segments = append(t.segments, new([segmentLen]bucket))
 	t.buckets = segmentLen
 }
 
-func (t *table) key(c *Conn) string {
+func (t *table) key(c *Conn) []byte {
+	subject, session := c.key()
 	if t.index == ofSession {
-		return c.SessionID()
+		return session
 	}
-	return c.Subject()
+	return subject
 }
 
 func (t *table) bucket(n uint64) *bucket { return &t.segments[n/segmentLen][n%segmentLen] }
@@ -68,16 +74,16 @@ func (t *table) round() uint64 { return 1 << (bits.Len64(t.buckets) - 1) }
 func tagOf(h uint64) uint8 { return uint8(h >> 56) }
 
 // find returns the leader of a group, or nil, and the hash of its key.
-func (t *table) find(key string) (leader *Conn, h uint64) {
+func (t *table) find(key []byte) (leader *Conn, h uint64) {
 	h = hash(key)
 	return t.leader(key, h), h
 }
 
 // leader is find for who knows the hash.
-func (t *table) leader(key string, h uint64) *Conn {
+func (t *table) leader(key []byte, h uint64) *Conn {
 	for b := t.place(h); b != nil; b = b.more {
 		for i, tag := range b.tags {
-			if c := b.leaders[i]; tag == tagOf(h) && c != nil && t.key(c) == key {
+			if c := b.leaders[i]; tag == tagOf(h) && c != nil && bytes.Equal(t.key(c), key) {
 				return c
 			}
 		}
@@ -184,7 +190,7 @@ func size(leader *Conn) int {
 // grow adds one bucket and splits another one for it.
 func (t *table) grow() {
 	if t.buckets%segmentLen == 0 {
-		t.segments = append(t.segments, make([]bucket, segmentLen))
+		t.segments = append(t.segments, new([segmentLen]bucket))
 	}
 	b := t.bucket(t.buckets - t.round())
 	t.buckets++

@@ -136,9 +136,9 @@ func (k *cursor) next() *Conn {
 	case k.at != nil:
 		c = k.at.by[k.index].next
 	case k.index == ofSession:
-		c, _ = k.registry.sessions.find(k.key)
+		c, _ = k.registry.sessions.find([]byte(k.key))
 	default:
-		c, _ = k.registry.subjects.find(k.key)
+		c, _ = k.registry.subjects.find([]byte(k.key))
 	}
 	return c
 }

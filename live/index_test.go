@@ -27,7 +27,7 @@ func TestIndexes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.mu.Lock() // the timer goes off
+	r.lock() // the timer goes off
 	defer r.mu.Unlock()
 	var all []*Conn
 	rng := newRand(1)
@@ -92,12 +92,15 @@ func checkIndexes(t testing.TB, r *Registry, all []*Conn) {
 		leaders := 0
 		for n := range index.buckets {
 			for b := index.bucket(n); b != nil; b = b.more {
-				for _, c := range b.leaders {
+				for i, c := range b.leaders {
 					if c != nil {
 						leaders++
 					}
+					if tag := b.tags >> (8 * i) & 0xff; (tag != 0) != (c != nil) {
+						t.Fatalf("the tag of %p is %d", c, tag)
+					}
 				}
-				if b.more != nil && b.more.leaders == [bucketLen]*Conn{} {
+				if b.more != nil && b.more.tags == 0 {
 					t.Fatal("an empty bucket is kept")
 				}
 			}
@@ -128,7 +131,7 @@ func TestCursor(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		r.mu.Lock()
+		r.lock()
 		defer r.mu.Unlock()
 		rng := newRand(2)
 		add := func() *Conn {
@@ -157,6 +160,35 @@ func TestCursor(t *testing.T) {
 		for _, c := range stay {
 			if passed[c] != 1 {
 				t.Fatalf("index %d: passed %d times", index, passed[c])
+			}
+		}
+	}
+}
+
+// TestBucketTags: with finds what a search would find.
+func TestBucketTags(t *testing.T) {
+	rng := newRand(4)
+	for range 100_000 {
+		var b bucket
+		var tags [bucketLen]uint64
+		for i := range tags {
+			tags[i] = uint64(rng.IntN(4)) * uint64(rng.IntN(86)) // many alike, many 0
+			b.put(i, nil, 0xff)
+			b.put(i, nil, tags[i])
+		}
+		for _, tag := range append(tags[:], 0, 1, 0x7f, 0x80, 0xff) {
+			var want []int
+			for i := range tags {
+				if tags[i] == tag {
+					want = append(want, i)
+				}
+			}
+			var got []int
+			for places := b.with(tag); places != 0; places &= places - 1 {
+				got = append(got, first(places))
+			}
+			if !slices.Equal(got, want) {
+				t.Fatalf("%x in %x: %v, want %v", tag, tags, got, want)
 			}
 		}
 	}

@@ -79,7 +79,7 @@ type Registry struct {
 	home           home  // of the connections
 	base           int64 // seconds since 1970 that the times of connections count from: long before New, whose clock may have been ahead
 
-	mu       sync.Mutex
+	mu       sync.Mutex // taken by lock
 	sessions table
 	subjects table
 	wheel    wheel
@@ -87,8 +87,9 @@ type Registry struct {
 	heard    time.Time // as of when the Bus had told everything
 	sweeps   []*sweep
 	young    uint16   // the flag of connections that came after the last CloseAll began
+	left     leaving  // is still in the indexes: see lock
 	noted    []Ending // the last that came with a spread
-	fetched  uint16   // what was looked at so that memory brings it: see drop
+	fetched  uint16   // what was looked at so that memory brings it: see fetch
 	shutdown bool
 	idle     chan struct{} // closed when nothing is open after Shutdown
 	stats    counts
@@ -253,16 +254,16 @@ func (r *Registry) Add(t *wsticket.Ticket, close func(Cause)) (*Conn, error) {
 }
 
 func (r *Registry) add(t *wsticket.Ticket, close func(Cause), flags uint16) (*Conn, error) {
-	now := time.Now()
 	subject, session := t.Subject(), t.SessionID()
 	subjectHash, sessionHash := hash(subject), hash(session)
 	c := r.newConn(subject, session)
 	c.close, c.place = close, flags
 	c.end, c.issued = r.times(t)
+	now := time.Now() // here, since it waits for all that is on its way from memory
 
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.fetched = r.subjects.fetch(subjectHash) + r.sessions.fetch(sessionHash) + r.wheel.fetch(c.end, r.base) // at once, as in drop
+	r.settle(r.subjects.fetch(subjectHash) + r.sessions.fetch(sessionHash) + r.wheel.fetch(c.end, r.base))
 	leader := r.subjects.leader(subject, subjectHash)
 	if err := r.admit(now, t, leader, subjectHash, sessionHash); err != nil {
 		r.stats.refuse(err)
@@ -285,7 +286,7 @@ func (r *Registry) add(t *wsticket.Ticket, close func(Cause), flags uint16) (*Co
 // before it is answered. Add asks again: the session may end in between.
 func (r *Registry) Admit(t *wsticket.Ticket) error {
 	now := time.Now()
-	r.mu.Lock()
+	r.lock()
 	defer r.mu.Unlock()
 	leader, subject := r.subjects.find(t.Subject())
 	err := r.admit(now, t, leader, subject, hash(t.SessionID()))
@@ -341,14 +342,15 @@ func (r *Registry) times(t *wsticket.Ticket) (end uint32, issued int32) {
 func (c *Conn) Remove() {
 	r := c.home.registry
 	subject, session := c.hashes() // before the lock: this brings c from memory
-	r.mu.Lock()
+	r.lock()
 	if c.place&removed != 0 {
 		r.mu.Unlock()
 		return
 	}
 	c.place |= removed
 	if c.place&gone == 0 {
-		r.take(c, subject, session)
+		c.place |= gone
+		r.left = leaving{c, subject, session}
 	}
 	r.stats.removed++
 	if r.shutdown && r.stats.added == r.stats.removed {
@@ -361,26 +363,57 @@ func (c *Conn) Remove() {
 	}
 }
 
-// drop takes c out of all indexes.
-func (r *Registry) drop(c *Conn) {
-	subject, session := c.hashes()
+// A leaving is a connection that was removed, and the hashes of its subject and session.
+type leaving struct {
+	conn             *Conn
+	subject, session uint64
+}
+
+// lock is for whoever looks at the indexes, or may do so. Remove leaves it to the next
+// who comes to take its connection out of them, who is often Add: then all that the two
+// need from memory is brought at once. It is a second at most until then, since the
+// wheel ticks for the connection that left, too.
+func (r *Registry) lock() {
+	r.mu.Lock()
+	r.settle(0)
+}
+
+// settle takes the connection that left out of all indexes. It is told what fetch
+// functions have returned.
+func (r *Registry) settle(fetched uint16) {
+	c, subject, session := r.left.conn, r.left.subject, r.left.session
+	if c == nil {
+		r.fetched = fetched
+		return
+	}
+	r.left.conn = nil
+	r.fetched = fetched + r.fetch(c, subject, session)
 	r.take(c, subject, session)
 }
 
-// take is drop for who knows the hashes.
-//
-// Among a million connections nothing of it is in the cache. What is needed in four
-// places is looked at first, so that they are brought from memory at once and not one
-// after the other.
-func (r *Registry) take(c *Conn, subject, session uint64) {
-	fetched := c.place
+// drop takes c out of all indexes.
+func (r *Registry) drop(c *Conn) {
+	subject, session := c.hashes()
+	r.fetched = r.fetch(c, subject, session)
+	r.take(c, subject, session)
+}
+
+// fetch looks at what take needs. Among a million connections nothing of it is in the
+// cache. So the four places are looked at first, to be brought from memory at once and
+// not one after the other. So are those that other functions of this name look at.
+func (r *Registry) fetch(c *Conn, subject, session uint64) uint16 {
+	fetched := r.subjects.fetch(subject) + r.sessions.fetch(session)
 	if c.next != nil && c.next.prev == c {
 		fetched++
 	}
 	if c.prev != nil && c.prev.next == c {
 		fetched++
 	}
-	r.fetched = fetched + r.subjects.fetch(subject) + r.sessions.fetch(session)
+	return fetched
+}
+
+// take is drop for who knows the hashes and has looked.
+func (r *Registry) take(c *Conn, subject, session uint64) {
 	if len(r.sessions.key(c)) > 0 {
 		r.sessions.remove(c, session)
 	}
@@ -404,7 +437,7 @@ func (c *Conn) Renewed(t *wsticket.Ticket) error {
 	r := c.home.registry
 	now := time.Now()
 	end, issued := r.times(t)
-	r.mu.Lock()
+	r.lock()
 	defer r.mu.Unlock()
 	if c.place&gone != 0 {
 		return ErrEnded
@@ -471,7 +504,7 @@ func (r *Registry) CloseAll(spread time.Duration) {
 // time of spread, and waits until each was removed, or until ctx ends: then it
 // returns ctx's error. The cause is GoingAway.
 func (r *Registry) Shutdown(ctx context.Context, spread time.Duration) error {
-	r.mu.Lock()
+	r.lock()
 	if !r.shutdown {
 		r.shutdown = true
 		if r.stats.added == r.stats.removed {

@@ -58,7 +58,7 @@ func (c *counts) refuse(err error) {
 // Stats returns the figures of now. It takes as long as a handshake would.
 func (r *Registry) Stats() Stats {
 	closing := r.closings.pending()
-	r.mu.Lock()
+	r.lock()
 	defer r.mu.Unlock()
 	s := Stats{
 		Connections:    r.wheel.n,
@@ -98,7 +98,7 @@ func (r *Registry) All() iter.Seq[Info] {
 			var batch [step]Info
 			var conns [step]*Conn
 			n := 0
-			r.mu.Lock()
+			r.lock()
 			for n < step {
 				c := k.next()
 				if c == nil {
@@ -128,7 +128,7 @@ func (r *Registry) All() iter.Seq[Info] {
 
 // Count is the number of live connections of a subject.
 func (r *Registry) Count(subject string) int {
-	r.mu.Lock()
+	r.lock()
 	defer r.mu.Unlock()
 	leader, _ := r.subjects.find([]byte(subject))
 	return size(leader)

@@ -3,9 +3,11 @@ package live
 import (
 	"fmt"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/wsticket/wsticket"
@@ -73,7 +75,7 @@ func TestTextWithoutSubject(t *testing.T) {
 		if c.Subject() != "" || len(c.SessionID()) != n {
 			t.Fatalf("%q and %q", c.Subject(), c.SessionID())
 		}
-		d.mu.Lock()
+		d.lock()
 		c.end = r.soon()
 		groups := 0
 		if n > 0 {
@@ -101,7 +103,7 @@ func (d *desk) check(name string, connections, sessions int, all ...*Conn) {
 		d.t.Errorf("%s: %+v", name, s)
 	}
 	if sessions == connections {
-		d.mu.Lock()
+		d.lock()
 		defer d.mu.Unlock()
 		checkIndexes(d.t, d.Registry, all)
 	}
@@ -169,6 +171,94 @@ func TestLines(t *testing.T) {
 	for i, s := range c.sessions.segments {
 		if at := reflect.ValueOf(s).Pointer(); at%line != 0 {
 			t.Errorf("segment %d is at %#x", i, at)
+		}
+	}
+}
+
+// TestRemovedIsLetGo: the connection that was removed last is not kept until somebody
+// comes.
+func TestRemovedIsLetGo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDesk(t, Config{})
+		g := d.enter(d.ticket("ada", "s", time.Now().Add(time.Hour)))
+		time.Sleep(100 * time.Millisecond)
+		g.Remove()
+		time.Sleep(time.Second)
+		synctest.Wait()
+		d.mu.Lock() // and not lock, which would take it out
+		defer d.mu.Unlock()
+		if d.left.conn != nil || d.wheel.n != 0 || d.wheel.ticks {
+			t.Errorf("kept: %+v, %d in the wheel, which ticks: %v", d.left, d.wheel.n, d.wheel.ticks)
+		}
+	})
+}
+
+// TestComeAndGo: random comings and goings against a list, with whatever else looks at
+// the registry right after Remove, which leaves its work to the next who comes.
+func TestComeAndGo(t *testing.T) {
+	d := newDesk(t, Config{})
+	var tickets []*wsticket.Ticket
+	rng := newRand(3)
+	for i := range 300 {
+		subject, session := fmt.Sprint("sub", rng.IntN(40)), fmt.Sprint("s", rng.IntN(100))
+		if i%7 == 0 {
+			session += strings.Repeat("x", textLen)
+		}
+		tickets = append(tickets, d.ticket(subject, session, time.Now().Add(time.Hour+time.Duration(rng.IntN(5))*time.Second)))
+	}
+	var all []*Conn
+	of := map[string]int{}
+	left := ""
+	for i := range 30_000 {
+		switch {
+		case len(all) == 0 || rng.IntN(100) < 50-i/5000:
+			ticket := tickets[rng.IntN(len(tickets))]
+			all = append(all, d.enter(ticket).Conn)
+			of[string(ticket.Subject())]++
+		default:
+			n := rng.IntN(len(all))
+			left = all[n].Subject()
+			of[left]--
+			all[n].Remove()
+			all = slices.Delete(all, n, n+1)
+		}
+		switch rng.IntN(20) {
+		case 0:
+			if n := d.Count(left); n != of[left] {
+				t.Fatalf("%d of a subject, want %d", n, of[left])
+			}
+		case 1:
+			if s := d.Stats(); s.Connections != len(all) || s.Added-s.Removed != uint64(len(all)) {
+				t.Fatalf("%+v, want %d", s, len(all))
+			}
+		case 2:
+			if len(all) > 0 {
+				c := all[rng.IntN(len(all))]
+				for _, ticket := range tickets {
+					if string(ticket.Subject()) == c.Subject() && string(ticket.SessionID()) == c.SessionID() {
+						if err := c.Renewed(ticket); err != nil {
+							t.Fatal(err)
+						}
+						break
+					}
+				}
+			}
+		case 3:
+			if i%10 == 0 {
+				n := 0
+				for range d.All() {
+					n++
+				}
+				if n != len(all) {
+					t.Fatalf("All tells of %d, want %d", n, len(all))
+				}
+			}
+		case 4:
+			if i%10 == 0 {
+				d.lock()
+				checkIndexes(t, d.Registry, all)
+				d.mu.Unlock()
+			}
 		}
 	}
 }

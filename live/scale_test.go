@@ -195,7 +195,7 @@ func TestAddRemoveOfMany(t *testing.T) {
 
 	type node struct {
 		next *node
-		_    [11]uint64 // as large as a Conn
+		_    [19]uint64 // as large as a Conn
 	}
 	nodes := make([]*node, n)
 	for i := range nodes {

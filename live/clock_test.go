@@ -43,9 +43,10 @@ func TestLateForItsSecond(t *testing.T) {
 		synctest.Wait()
 		late := &guest{}
 		before := time.Now().Add(-600 * time.Millisecond) // it waited for the lock, or was not run
-		c := &Conn{registry: d.Registry, close: late.end, end: uint32(time.Now().Unix() - d.base)}
+		c := d.newConn(nil, nil)
+		c.close, c.end = late.end, uint32(time.Now().Unix()-d.base)
 		late.Conn = c
-		d.mu.Lock()
+		d.lock()
 		d.wheel.insert(before, c, d.base)
 		d.mu.Unlock()
 		time.Sleep(2 * time.Second)
@@ -61,7 +62,7 @@ func TestClockSetBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newDesk(t, Config{})
 		d.enter(d.ticket("eve", "", time.Time{}))
-		d.mu.Lock()
+		d.lock()
 		d.wheel.looked += 3600 // so far the clock was an hour ahead
 		d.wheel.timer.Reset(8500 * time.Millisecond)
 		d.mu.Unlock()

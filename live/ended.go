@@ -35,8 +35,8 @@ func (e *ended) init(limit int, window, leeway int64) {
 }
 
 // Subjects and sessions of one name must not be taken for each other.
-func sessionKey(id string) uint64   { return hash(id) }
-func subjectKey(name string) uint64 { return ^hash(name) }
+func sessionKey(hash uint64) uint64 { return hash }
+func subjectKey(hash uint64) uint64 { return ^hash }
 
 // note remembers that something ended at a time, which may be that of another node's
 // clock: one that is ahead by more than clocks may be is not believed.
@@ -90,7 +90,7 @@ func (e *ended) lookup(now int64, key uint64) (at int64, ok bool) {
 }
 
 // check says whether a ticket that was minted at issued may still open a connection.
-func (e *ended) check(now, issued int64, subject, session string) error {
+func (e *ended) check(now, issued int64, subject, session uint64) error {
 	if e.aged(now) {
 		e.turn(now)
 	}
@@ -103,15 +103,11 @@ func (e *ended) check(now, issued int64, subject, session string) error {
 	if e.size() == 0 {
 		return nil
 	}
-	if session != "" {
-		if _, ok := e.lookup(now, sessionKey(session)); ok {
-			return ErrEnded
-		}
+	if _, ok := e.lookup(now, sessionKey(session)); ok {
+		return ErrEnded
 	}
-	if subject != "" {
-		if at, ok := e.lookup(now, subjectKey(subject)); ok && issued <= at+e.leeway {
-			return ErrEnded
-		}
+	if at, ok := e.lookup(now, subjectKey(subject)); ok && issued <= at+e.leeway {
+		return ErrEnded
 	}
 	return nil
 }

@@ -41,7 +41,7 @@ func (e *MissedError) Unwrap() error { return e.Cause }
 
 func (r *Registry) hear(e Ending) {
 	if err := e.Check(); err != nil {
-		r.mu.Lock()
+		r.lock()
 		r.stats.malformed++
 		r.mu.Unlock()
 		r.config.Report(fmt.Errorf("live: the bus brought what is no ending: %w", err))
@@ -51,7 +51,7 @@ func (r *Registry) hear(e Ending) {
 }
 
 func (r *Registry) caughtUp(asOf time.Time) {
-	r.mu.Lock()
+	r.lock()
 	defer r.mu.Unlock()
 	if asOf.After(r.heard) {
 		r.heard = asOf
@@ -60,7 +60,7 @@ func (r *Registry) caughtUp(asOf time.Time) {
 
 func (r *Registry) missed(why error) {
 	now := time.Now().Unix()
-	r.mu.Lock()
+	r.lock()
 	r.ended.floor = max(r.ended.floor, now)
 	r.stats.missed++
 	r.mu.Unlock()
@@ -73,7 +73,7 @@ func (r *Registry) missed(why error) {
 // apply does on this node what an ending says.
 func (r *Registry) apply(e Ending) {
 	now := time.Now().Unix()
-	r.mu.Lock()
+	r.lock()
 	if e.Spread > 0 { // twice would be twice as fast
 		if slices.Contains(r.noted, e) {
 			r.mu.Unlock()
@@ -85,9 +85,9 @@ func (r *Registry) apply(e Ending) {
 	}
 	switch {
 	case e.SessionID != "":
-		r.ended.note(now, sessionKey(e.SessionID), e.At)
+		r.ended.note(now, sessionKey(hash([]byte(e.SessionID))), e.At)
 	case e.Subject != "":
-		r.ended.note(now, subjectKey(e.Subject), e.At)
+		r.ended.note(now, subjectKey(hash([]byte(e.Subject))), e.At)
 	default:
 		r.ended.everything = max(r.ended.everything, min(e.At, now+r.leeway))
 	}
@@ -109,7 +109,7 @@ func (r *Registry) apply(e Ending) {
 // come meanwhile by a flag, which changes its sense each time. While another one is
 // under way there are connections of either sense, and all of them are ended.
 func (r *Registry) closeThese(cause Cause, spread time.Duration) {
-	r.mu.Lock()
+	r.lock()
 	due := func(*Conn) bool { return true }
 	if !slices.ContainsFunc(r.sweeps, func(s *sweep) bool { return s.cursor.index == ofAll }) {
 		r.young ^= young
@@ -127,7 +127,7 @@ func (r *Registry) sweep(k cursor, cause Cause, spread time.Duration, due func(*
 		return
 	}
 	s := &sweep{registry: r, cause: cause, cursor: k, due: due}
-	r.mu.Lock()
+	r.lock()
 	r.sweeps = append(r.sweeps, s)
 	r.mu.Unlock()
 	go s.run(spread)
@@ -144,15 +144,15 @@ type sweep struct {
 
 func (s *sweep) run(spread time.Duration) {
 	r := s.registry
-	r.mu.Lock()
+	r.lock()
 	total := r.wheel.n
 	switch s.cursor.index {
 	case ofSubject:
-		leader, _ := r.subjects.find(s.cursor.key)
+		leader, _ := r.subjects.find([]byte(s.cursor.key))
 		total = size(leader)
 	case ofSession: // nobody counts those, and they are few
 		total = 0
-		for c, _ := r.sessions.find(s.cursor.key); c != nil; c = c.by[ofSession].next {
+		for c, _ := r.sessions.find([]byte(s.cursor.key)); c != nil; c = c.by[ofSession].next {
 			total++
 		}
 	}
@@ -160,7 +160,7 @@ func (s *sweep) run(spread time.Duration) {
 
 	s.pace(total, spread)
 	r.end(&s.cursor, s.cause, s.due) // what came or stayed meanwhile
-	r.mu.Lock()
+	r.lock()
 	r.sweeps = slices.DeleteFunc(r.sweeps, func(other *sweep) bool { return other == s })
 	var late []*Conn
 	for _, c := range s.moved {

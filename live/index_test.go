@@ -11,9 +11,9 @@ import (
 func newRand(seed uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, 1)) }
 
 func (r *Registry) put(c *Conn) {
-	leader, h := r.sessions.find(c.SessionID())
+	leader, h := r.sessions.find([]byte(c.SessionID()))
 	r.sessions.insert(c, leader, h)
-	leader, h = r.subjects.find(c.Subject())
+	leader, h = r.subjects.find([]byte(c.Subject()))
 	r.subjects.insert(c, leader, h)
 	r.wheel.insert(time.Now(), c, r.base)
 }
@@ -27,7 +27,7 @@ func TestIndexes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.mu.Lock() // the timer goes off
+	r.lock() // the timer goes off
 	defer r.mu.Unlock()
 	var all []*Conn
 	rng := newRand(1)
@@ -42,7 +42,8 @@ func TestIndexes(t *testing.T) {
 			if rng.Uint64N(4) == 0 {
 				sid = fmt.Sprint(rng.Uint64N(10))
 			}
-			c := &Conn{registry: r, text: sub + sid, subject: uint16(len(sub)), end: r.soon() + uint32(rng.Uint64N(1<<16))}
+			c := r.newConn([]byte(sub), []byte(sid))
+			c.end = r.soon() + uint32(rng.Uint64N(1<<16))
 			r.put(c)
 			all = append(all, c)
 		} else {
@@ -61,12 +62,12 @@ func TestIndexes(t *testing.T) {
 	checkIndexes(t, r, nil)
 }
 
-func checkIndexes(t *testing.T, r *Registry, all []*Conn) {
+func checkIndexes(t testing.TB, r *Registry, all []*Conn) {
 	t.Helper()
 	for _, index := range []*table{&r.sessions, &r.subjects} {
 		want := map[string]map[*Conn]bool{}
 		for _, c := range all {
-			key := index.key(c)
+			key := string(index.key(c))
 			if want[key] == nil {
 				want[key] = map[*Conn]bool{}
 			}
@@ -77,7 +78,7 @@ func checkIndexes(t *testing.T, r *Registry, all []*Conn) {
 		}
 		for key, group := range want {
 			got := 0
-			leader, _ := index.find(key)
+			leader, _ := index.find([]byte(key))
 			for c := leader; c != nil; c = c.by[index.index].next {
 				if !group[c] {
 					t.Fatal("a stranger in the group")
@@ -91,12 +92,15 @@ func checkIndexes(t *testing.T, r *Registry, all []*Conn) {
 		leaders := 0
 		for n := range index.buckets {
 			for b := index.bucket(n); b != nil; b = b.more {
-				for _, c := range b.leaders {
+				for i, c := range b.leaders {
 					if c != nil {
 						leaders++
 					}
+					if tag := b.tags >> (8 * i) & 0xff; (tag != 0) != (c != nil) {
+						t.Fatalf("the tag of %p is %d", c, tag)
+					}
 				}
-				if b.more != nil && b.more.leaders == [bucketLen]*Conn{} {
+				if b.more != nil && b.more.tags == 0 {
 					t.Fatal("an empty bucket is kept")
 				}
 			}
@@ -127,11 +131,12 @@ func TestCursor(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		r.mu.Lock()
+		r.lock()
 		defer r.mu.Unlock()
 		rng := newRand(2)
 		add := func() *Conn {
-			c := &Conn{registry: r, text: "adas", subject: 3, end: r.soon() + uint32(rng.Uint64N(10))}
+			c := r.newConn([]byte("ada"), []byte("s"))
+			c.end = r.soon() + uint32(rng.Uint64N(10))
 			r.put(c)
 			return c
 		}
@@ -155,6 +160,35 @@ func TestCursor(t *testing.T) {
 		for _, c := range stay {
 			if passed[c] != 1 {
 				t.Fatalf("index %d: passed %d times", index, passed[c])
+			}
+		}
+	}
+}
+
+// TestBucketTags: with finds what a search would find.
+func TestBucketTags(t *testing.T) {
+	rng := newRand(4)
+	for range 100_000 {
+		var b bucket
+		var tags [bucketLen]uint64
+		for i := range tags {
+			tags[i] = uint64(rng.IntN(4)) * uint64(rng.IntN(86)) // many alike, many 0
+			b.put(i, nil, 0xff)
+			b.put(i, nil, tags[i])
+		}
+		for _, tag := range append(tags[:], 0, 1, 0x7f, 0x80, 0xff) {
+			var want []int
+			for i := range tags {
+				if tags[i] == tag {
+					want = append(want, i)
+				}
+			}
+			var got []int
+			for places := b.with(tag); places != 0; places &= places - 1 {
+				got = append(got, first(places))
+			}
+			if !slices.Equal(got, want) {
+				t.Fatalf("%x in %x: %v, want %v", tag, tags, got, want)
 			}
 		}
 	}

@@ -96,7 +96,7 @@ func TestMany(t *testing.T) {
 	}
 	cancel()
 	following.Wait()
-	d.mu.Lock()
+	d.lock()
 	checkIndexes(t, d.Registry, nil)
 	d.mu.Unlock()
 	for d.Stats().Closing > 0 {

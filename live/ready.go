@@ -8,7 +8,7 @@ import "time"
 // [wsticket.ReplayCache.ReadyAt]. With a Bus that was not heard yet it lies ahead.
 // It moves when the Bus loses endings, so ask anew.
 func (r *Registry) ReadyAt() time.Time {
-	r.mu.Lock()
+	r.lock()
 	defer r.mu.Unlock()
 	var at time.Time
 	if r.ended.floor > never {

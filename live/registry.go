@@ -1,6 +1,7 @@
 package live
 
 import (
+	"bytes"
 	"context"
 	"hash/maphash"
 	"sync"
@@ -75,9 +76,10 @@ const (
 type Registry struct {
 	config         Config
 	leeway, window int64 // seconds
+	home           home  // of the connections
 	base           int64 // seconds since 1970 that the times of connections count from: long before New, whose clock may have been ahead
 
-	mu       sync.Mutex
+	mu       sync.Mutex // taken by lock
 	sessions table
 	subjects table
 	wheel    wheel
@@ -85,8 +87,9 @@ type Registry struct {
 	heard    time.Time // as of when the Bus had told everything
 	sweeps   []*sweep
 	young    uint16   // the flag of connections that came after the last CloseAll began
+	left     leaving  // is still in the indexes: see lock
 	noted    []Ending // the last that came with a spread
-	fetched  uint16   // what was looked at so that memory brings it: see drop
+	fetched  uint16   // what was looked at so that memory brings it: see fetch
 	shutdown bool
 	idle     chan struct{} // closed when nothing is open after Shutdown
 	stats    counts
@@ -143,6 +146,7 @@ func newAt(config Config, now time.Time) (*Registry, error) {
 		return nil, err
 	}
 	r.config = config
+	r.home.registry = r
 	r.ended.init(config.MaxEnded/2, r.window, r.leeway)
 	r.sessions.init(ofSession)
 	r.subjects.init(ofSubject)
@@ -153,10 +157,8 @@ func newAt(config Config, now time.Time) (*Registry, error) {
 // A Conn is one connection in a [Registry]. Its methods are safe for concurrent
 // use.
 type Conn struct {
-	registry *Registry
-	close    func(Cause)
-	text     string // subject and session id
-
+	home       *home
+	close      func(Cause)
 	by         [2]link // ofSession, ofSubject
 	next, prev *Conn   // in its slot of the wheel
 
@@ -164,9 +166,25 @@ type Conn struct {
 	end    uint32
 	issued int32
 
-	group   uint32 // how many there are of its subject, where it leads them
-	subject uint16 // length
-	place   uint16 // slot of the wheel, and the flags
+	group uint32 // how many there are of its subject, where it leads them
+	place uint16 // slot of the wheel, and the flags
+
+	// Subject and session id, one behind the other, and their lengths. They lie in the
+	// Conn, since visits to memory are what Add and Remove are made of.
+	subject, session uint8
+	text             [textLen]byte
+}
+
+const (
+	textLen = 80  // makes 160 bytes of a Conn, which is a size that the allocator has
+	isLong  = 255 // in place of the subject's length: its home has the text
+)
+
+// A home leads from a connection to its registry, and has the text of one whose text is
+// longer than textLen. All others share that of the registry.
+type home struct {
+	registry         *Registry
+	subject, session []byte
 }
 
 const (
@@ -177,11 +195,45 @@ const (
 	slotOf  = young - 1
 )
 
-// Subject is whom the ticket was for.
-func (c *Conn) Subject() string { return c.text[:c.subject] }
+// Subject is whom the ticket was for. Each call makes a string.
+func (c *Conn) Subject() string {
+	subject, _ := c.key()
+	return string(subject)
+}
 
-// SessionID is the session that the ticket was minted in, or "".
-func (c *Conn) SessionID() string { return c.text[c.subject:] }
+// SessionID is the session that the ticket was minted in, or "". Each call makes a
+// string.
+func (c *Conn) SessionID() string {
+	_, session := c.key()
+	return string(session)
+}
+
+// key is what c is found by. It never changes.
+func (c *Conn) key() (subject, session []byte) {
+	if c.subject == isLong {
+		return c.home.subject, c.home.session
+	}
+	text := c.text[c.subject:]
+	return c.text[:c.subject], text[:c.session]
+}
+
+func (c *Conn) hashes() (subject, session uint64) {
+	a, b := c.key()
+	return hash(a), hash(b)
+}
+
+// newConn makes a connection that is in none of the indexes yet.
+func (r *Registry) newConn(subject, session []byte) *Conn {
+	c := &Conn{home: &r.home}
+	if len(subject)+len(session) <= textLen {
+		c.subject, c.session = uint8(len(subject)), uint8(len(session))
+		copy(c.text[copy(c.text[:], subject):], session)
+	} else {
+		c.subject = isLong
+		c.home = &home{r, bytes.Clone(subject), bytes.Clone(session)}
+	}
+	return c
+}
 
 // Add takes in a connection that t opened, of which it keeps subject, session id
 // and times. It returns ErrEnded for the ticket of a session that has ended,
@@ -202,30 +254,26 @@ func (r *Registry) Add(t *wsticket.Ticket, close func(Cause)) (*Conn, error) {
 }
 
 func (r *Registry) add(t *wsticket.Ticket, close func(Cause), flags uint16) (*Conn, error) {
-	c := &Conn{registry: r, close: close, place: flags}
-	c.subject = uint16(len(t.Subject()))
-	c.text = joined(t.Subject(), t.SessionID())
-	now := time.Now()
+	subject, session := t.Subject(), t.SessionID()
+	subjectHash, sessionHash := hash(subject), hash(session)
+	c := r.newConn(subject, session)
+	c.close, c.place = close, flags
 	c.end, c.issued = r.times(t)
-	subject, session := hash(c.Subject()), hash(c.SessionID())
+	now := time.Now() // here, since it waits for all that is on its way from memory
 
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.fetched = r.subjects.fetch(subject) + r.sessions.fetch(session) + r.wheel.fetch(c.end, r.base) // at once, as in drop
-	leader := r.subjects.leader(c.Subject(), subject)
-	if err := r.admit(now, t, leader, c.Subject(), c.SessionID()); err != nil {
+	r.settle(r.subjects.fetch(subjectHash) + r.sessions.fetch(sessionHash) + r.wheel.fetch(c.end, r.base))
+	leader := r.subjects.leader(subject, subjectHash)
+	if err := r.admit(now, t, leader, subjectHash, sessionHash); err != nil {
 		r.stats.refuse(err)
 		return nil, err
 	}
-	if c.Subject() != "" {
-		r.subjects.insert(c, leader, subject)
+	if len(subject) > 0 {
+		r.subjects.insert(c, leader, subjectHash)
 	}
-	if c.SessionID() != "" {
-		first := r.sessions.leader(c.SessionID(), session)
-		if first != nil && first.text == c.text {
-			c.text = first.text // a session has one connection for each tab
-		}
-		r.sessions.insert(c, first, session)
+	if len(session) > 0 {
+		r.sessions.insert(c, r.sessions.leader(session, sessionHash), sessionHash)
 	}
 	c.place |= r.young
 	r.wheel.insert(now, c, r.base)
@@ -233,29 +281,24 @@ func (r *Registry) add(t *wsticket.Ticket, close func(Cause), flags uint16) (*Co
 	return c, nil
 }
 
-func joined(a, b []byte) string {
-	var buf [256]byte
-	return string(append(append(buf[:0], a...), b...))
-}
-
 // Admit says whether Add would let the ticket in now. It is for Authorize of an
 // Upgrader or a Gate, so that the client is refused before its ticket is spent and
 // before it is answered. Add asks again: the session may end in between.
 func (r *Registry) Admit(t *wsticket.Ticket) error {
 	now := time.Now()
-	r.mu.Lock()
+	r.lock()
 	defer r.mu.Unlock()
-	subject := string(t.Subject())
-	leader, _ := r.subjects.find(subject)
-	err := r.admit(now, t, leader, subject, string(t.SessionID()))
+	leader, subject := r.subjects.find(t.Subject())
+	err := r.admit(now, t, leader, subject, hash(t.SessionID()))
 	if err != nil {
 		r.stats.refuse(err)
 	}
 	return err
 }
 
-// admit judges a ticket. leader is the first connection of its subject, if any.
-func (r *Registry) admit(now time.Time, t *wsticket.Ticket, leader *Conn, subject, session string) error {
+// admit judges a ticket. leader is the first connection of its subject, if any; the
+// subject and the session are told by their hashes.
+func (r *Registry) admit(now time.Time, t *wsticket.Ticket, leader *Conn, subject, session uint64) error {
 	if r.shutdown {
 		return ErrShutdown
 	}
@@ -272,7 +315,7 @@ func (r *Registry) admit(now time.Time, t *wsticket.Ticket, leader *Conn, subjec
 }
 
 // over says whether the session of a ticket is over, or may be.
-func (r *Registry) over(now time.Time, t *wsticket.Ticket, subject, session string) error {
+func (r *Registry) over(now time.Time, t *wsticket.Ticket, subject, session uint64) error {
 	if r.config.Bus != nil && !r.config.DangerouslyAdmitUnheard &&
 		(r.heard.IsZero() || now.Sub(r.heard) > r.config.MaxSilence) {
 		return ErrUnheard
@@ -297,15 +340,17 @@ func (r *Registry) times(t *wsticket.Ticket) (end uint32, issued int32) {
 // Remove says that the connection is gone. From then on close is not called, unless
 // it was under way. It may be called more than once.
 func (c *Conn) Remove() {
-	r := c.registry
-	r.mu.Lock()
+	r := c.home.registry
+	subject, session := c.hashes() // before the lock: this brings c from memory
+	r.lock()
 	if c.place&removed != 0 {
 		r.mu.Unlock()
 		return
 	}
 	c.place |= removed
 	if c.place&gone == 0 {
-		r.drop(c)
+		c.place |= gone
+		r.left = leaving{c, subject, session}
 	}
 	r.stats.removed++
 	if r.shutdown && r.stats.added == r.stats.removed {
@@ -318,25 +363,61 @@ func (c *Conn) Remove() {
 	}
 }
 
+// A leaving is a connection that was removed, and the hashes of its subject and session.
+type leaving struct {
+	conn             *Conn
+	subject, session uint64
+}
+
+// lock is for whoever looks at the indexes, or may do so. Remove leaves it to the next
+// who comes to take its connection out of them, who is often Add: then all that the two
+// need from memory is brought at once. It is a second at most until then, since the
+// wheel ticks for the connection that left, too.
+func (r *Registry) lock() {
+	r.mu.Lock()
+	r.settle(0)
+}
+
+// settle takes the connection that left out of all indexes. It is told what fetch
+// functions have returned.
+func (r *Registry) settle(fetched uint16) {
+	c, subject, session := r.left.conn, r.left.subject, r.left.session
+	if c == nil {
+		r.fetched = fetched
+		return
+	}
+	r.left.conn = nil
+	r.fetched = fetched + r.fetch(c, subject, session)
+	r.take(c, subject, session)
+}
+
 // drop takes c out of all indexes.
-//
-// Among a million connections nothing of it is in the cache. What is needed in four
-// places is looked at first, so that they are brought from memory at once and not one
-// after the other.
 func (r *Registry) drop(c *Conn) {
-	fetched := c.place
+	subject, session := c.hashes()
+	r.fetched = r.fetch(c, subject, session)
+	r.take(c, subject, session)
+}
+
+// fetch looks at what take needs. Among a million connections nothing of it is in the
+// cache. So the four places are looked at first, to be brought from memory at once and
+// not one after the other. So are those that other functions of this name look at.
+func (r *Registry) fetch(c *Conn, subject, session uint64) uint16 {
+	fetched := r.subjects.fetch(subject) + r.sessions.fetch(session)
 	if c.next != nil && c.next.prev == c {
 		fetched++
 	}
 	if c.prev != nil && c.prev.next == c {
 		fetched++
 	}
-	subject, session := hash(c.Subject()), hash(c.SessionID())
-	r.fetched = fetched + r.subjects.fetch(subject) + r.sessions.fetch(session)
-	if c.SessionID() != "" {
+	return fetched
+}
+
+// take is drop for who knows the hashes and has looked.
+func (r *Registry) take(c *Conn, subject, session uint64) {
+	if len(r.sessions.key(c)) > 0 {
 		r.sessions.remove(c, session)
 	}
-	if c.Subject() != "" {
+	if len(r.subjects.key(c)) > 0 {
 		r.subjects.remove(c, subject)
 	}
 	r.wheel.remove(c)
@@ -349,18 +430,19 @@ func (r *Registry) drop(c *Conn) {
 // connection is then as it was. So it is with a ticket of another subject or session,
 // of which the code is unauthorized.
 func (c *Conn) Renewed(t *wsticket.Ticket) error {
-	if string(t.Subject()) != c.Subject() || string(t.SessionID()) != c.SessionID() {
+	subject, session := c.key()
+	if !bytes.Equal(t.Subject(), subject) || !bytes.Equal(t.SessionID(), session) {
 		return errAnother
 	}
-	r := c.registry
+	r := c.home.registry
 	now := time.Now()
 	end, issued := r.times(t)
-	r.mu.Lock()
+	r.lock()
 	defer r.mu.Unlock()
 	if c.place&gone != 0 {
 		return ErrEnded
 	}
-	if err := r.over(now, t, c.Subject(), c.SessionID()); err != nil {
+	if err := r.over(now, t, hash(subject), hash(session)); err != nil {
 		return err
 	}
 	r.wheel.remove(c)
@@ -422,7 +504,7 @@ func (r *Registry) CloseAll(spread time.Duration) {
 // time of spread, and waits until each was removed, or until ctx ends: then it
 // returns ctx's error. The cause is GoingAway.
 func (r *Registry) Shutdown(ctx context.Context, spread time.Duration) error {
-	r.mu.Lock()
+	r.lock()
 	if !r.shutdown {
 		r.shutdown = true
 		if r.stats.added == r.stats.removed {
@@ -442,4 +524,4 @@ func (r *Registry) Shutdown(ctx context.Context, spread time.Duration) error {
 // hash is seeded, so that nobody can choose session ids that share a place.
 var seed = maphash.MakeSeed()
 
-func hash(text string) uint64 { return maphash.String(seed, text) }
+func hash(text []byte) uint64 { return maphash.Bytes(seed, text) }

@@ -10,7 +10,7 @@ import (
 )
 
 // crowd is a registry with n live connections of n sessions, whose ids are as long as
-// those that the Signer makes, and n subjects, with ends all over a working day.
+// those of 128 bits in base64, and n subjects, with ends all over a working day.
 type crowd struct {
 	*desk
 	tickets []*wsticket.Ticket
@@ -19,11 +19,13 @@ type crowd struct {
 
 func noClose(Cause) {}
 
-func newCrowd(tb testing.TB, n int) *crowd {
+func newCrowd(tb testing.TB, n int) *crowd { return newCrowdOf(tb, n, 20, 22) }
+
+func newCrowdOf(tb testing.TB, n, subject, session int) *crowd {
 	c := &crowd{desk: newDesk(tb, Config{MaxPerSubject: 100}), conns: make([]*Conn, n)}
 	for i := range 64 {
 		end := time.Now().Add(time.Hour + time.Duration(i*450)*time.Second)
-		c.tickets = append(c.tickets, c.ticket(fmt.Sprintf("user-%015d", 0), fmt.Sprintf("session-%014d", 0), end))
+		c.tickets = append(c.tickets, c.ticket(fmt.Sprintf("%0*d", subject, 0), fmt.Sprintf("%0*d", session, 0), end))
 	}
 	c.fill()
 	return c
@@ -68,19 +70,21 @@ func TestMemory(t *testing.T) {
 		return m.HeapAlloc
 	}
 	goroutines := runtime.NumGoroutine()
-	c := newCrowd(t, 0)
-	c.conns = make([]*Conn, n)
-	before := heap()
-	c.fill()
-	each := (int64(heap()) - int64(before)) / int64(n)
-	t.Logf("%d B each of %d", each, n)
-	if each > 200 {
-		t.Errorf("%d B each of %d, want at most 200", each, n)
+	for _, text := range []struct{ subject, session int }{{20, 22}, {36, 36}} { // numbers, and UUIDs
+		c := newCrowdOf(t, 0, text.subject, text.session)
+		c.conns = make([]*Conn, n)
+		before := heap()
+		c.fill()
+		each := (int64(heap()) - int64(before)) / int64(n)
+		t.Logf("%d B each of %d with a subject of %d and a session of %d", each, n, text.subject, text.session)
+		if each > 200 {
+			t.Errorf("%d B each of %d, want at most 200", each, n)
+		}
+		if more := runtime.NumGoroutine() - goroutines; more > 10 {
+			t.Errorf("%d goroutines for %d connections", more, n)
+		}
+		runtime.KeepAlive(c)
 	}
-	if more := runtime.NumGoroutine() - goroutines; more > 10 {
-		t.Errorf("%d goroutines for %d connections", more, n)
-	}
-	runtime.KeepAlive(c)
 }
 
 // TestNoLeak: after ten million have come and gone nothing of them is left.
@@ -191,7 +195,7 @@ func TestAddRemoveOfMany(t *testing.T) {
 
 	type node struct {
 		next *node
-		_    [11]uint64 // as large as a Conn
+		_    [19]uint64 // as large as a Conn
 	}
 	nodes := make([]*node, n)
 	for i := range nodes {

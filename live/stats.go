@@ -58,7 +58,7 @@ func (c *counts) refuse(err error) {
 // Stats returns the figures of now. It takes as long as a handshake would.
 func (r *Registry) Stats() Stats {
 	closing := r.closings.pending()
-	r.mu.Lock()
+	r.lock()
 	defer r.mu.Unlock()
 	s := Stats{
 		Connections:    r.wheel.n,
@@ -96,22 +96,25 @@ func (r *Registry) All() iter.Seq[Info] {
 		k := cursor{registry: r, index: ofAll, left: slots}
 		for {
 			var batch [step]Info
+			var conns [step]*Conn
 			n := 0
-			r.mu.Lock()
+			r.lock()
 			for n < step {
 				c := k.next()
 				if c == nil {
 					break
 				}
 				k.at = c
-				batch[n] = Info{Subject: c.Subject(), SessionID: c.SessionID(), Issued: time.Unix(r.base+int64(c.issued), 0)}
+				conns[n] = c
+				batch[n] = Info{Issued: time.Unix(r.base+int64(c.issued), 0)}
 				if c.end != 0 {
 					batch[n].Ends = time.Unix(r.base+int64(c.end), 0)
 				}
 				n++
 			}
 			r.mu.Unlock()
-			for _, info := range batch[:n] {
+			for i, info := range batch[:n] {
+				info.Subject, info.SessionID = conns[i].Subject(), conns[i].SessionID()
 				if !yield(info) {
 					return
 				}
@@ -125,8 +128,8 @@ func (r *Registry) All() iter.Seq[Info] {
 
 // Count is the number of live connections of a subject.
 func (r *Registry) Count(subject string) int {
-	r.mu.Lock()
+	r.lock()
 	defer r.mu.Unlock()
-	leader, _ := r.subjects.find(subject)
+	leader, _ := r.subjects.find([]byte(subject))
 	return size(leader)
 }

@@ -1,6 +1,9 @@
 package live
 
-import "math/bits"
+import (
+	"bytes"
+	"math/bits"
+)
 
 // A Registry finds connections by session and by subject in two tables of the same
 // kind. A table leads to the first connection of a group, those of one key; the others
@@ -15,38 +18,41 @@ type link struct{ next, prev *Conn } // in the group; its leader has no prev
 // A table is a hash table of groups. What makes it slow is memory that is not in the
 // cache, so a bucket is one line of it, with a byte of each hash: to see that there is
 // no group of that key, or that it is this one, takes one line most of the time.
+// A segment is so large that the allocator gives it whole pages. It puts a word before a
+// smaller one, and each bucket would lie on two lines.
 //
 // It grows by one bucket at a time (linear hashing: Litwin, 1980), so no insertion
 // pays for the growth of a million. It never shrinks.
 type table struct {
 	index    int
-	segments [][]bucket
+	segments []*[segmentLen]bucket
 	buckets  uint64 // in use
 	groups   uint64
 }
 
 type bucket struct {
-	tags    [bucketLen]uint8
-	leaders [bucketLen]*Conn // nil where there is none
-	more    *bucket          // where they are too many
+	tags    uint64 // a byte for each leader, 0 where there is none
+	leaders [bucketLen]*Conn
+	more    *bucket // where they are too many
 }
 
 const (
 	bucketLen  = 6
-	segmentLen = 64
+	segmentLen = 512
 )
 
 func (t *table) init(index int) {
 	t.index = index
-	t.segments = [][]bucket{make([]bucket, segmentLen)}
+	t.segments = append(t.segments, new([segmentLen]bucket))
 	t.buckets = segmentLen
 }
 
-func (t *table) key(c *Conn) string {
+func (t *table) key(c *Conn) []byte {
+	subject, session := c.key()
 	if t.index == ofSession {
-		return c.SessionID()
+		return session
 	}
-	return c.Subject()
+	return subject
 }
 
 func (t *table) bucket(n uint64) *bucket { return &t.segments[n/segmentLen][n%segmentLen] }
@@ -65,19 +71,37 @@ func (t *table) place(h uint64) *bucket {
 // round is the greatest power of two that is not above the number of buckets.
 func (t *table) round() uint64 { return 1 << (bits.Len64(t.buckets) - 1) }
 
-func tagOf(h uint64) uint8 { return uint8(h >> 56) }
+func tagOf(h uint64) uint64 { return max(h>>56, 1) }
+
+// with returns the places whose tag is that one, as the highest bit of a byte for each.
+// It looks at all of them at once: a search would end anywhere, which no processor
+// foresees.
+func (b *bucket) with(tag uint64) uint64 {
+	const each, low = 0x010101010101, 0x7f7f7f7f7f7f
+	differ := b.tags ^ tag*each
+	return ^((differ&low + low) | differ | low) & (each << 7)
+}
+
+// first is the first of the places that with returned.
+func first(places uint64) int { return bits.TrailingZeros64(places) / 8 }
+
+// put puts a leader into a place, or none.
+func (b *bucket) put(i int, leader *Conn, tag uint64) {
+	b.leaders[i] = leader
+	b.tags = b.tags&^(0xff<<(8*i)) | tag<<(8*i)
+}
 
 // find returns the leader of a group, or nil, and the hash of its key.
-func (t *table) find(key string) (leader *Conn, h uint64) {
+func (t *table) find(key []byte) (leader *Conn, h uint64) {
 	h = hash(key)
 	return t.leader(key, h), h
 }
 
 // leader is find for who knows the hash.
-func (t *table) leader(key string, h uint64) *Conn {
+func (t *table) leader(key []byte, h uint64) *Conn {
 	for b := t.place(h); b != nil; b = b.more {
-		for i, tag := range b.tags {
-			if c := b.leaders[i]; tag == tagOf(h) && c != nil && t.key(c) == key {
+		for places := b.with(tagOf(h)); places != 0; places &= places - 1 {
+			if c := b.leaders[first(places)]; bytes.Equal(t.key(c), key) {
 				return c
 			}
 		}
@@ -86,8 +110,8 @@ func (t *table) leader(key string, h uint64) *Conn {
 }
 
 // fetch looks at the line where a hash belongs, and is of no use but to have it brought
-// from memory, see Registry.fetched.
-func (t *table) fetch(h uint64) uint16 { return uint16(t.place(h).tags[0]) }
+// from memory, see Registry.fetch.
+func (t *table) fetch(h uint64) uint16 { return uint16(t.place(h).tags) }
 
 // insert puts c into the group that find found for its key, behind the leader, or makes
 // it the leader of a new one.
@@ -100,30 +124,27 @@ func (t *table) insert(c, leader *Conn, h uint64) {
 		}
 		return
 	}
-	own, first := &c.by[t.index], &leader.by[t.index]
-	own.prev, own.next = leader, first.next
+	own, its := &c.by[t.index], &leader.by[t.index]
+	own.prev, own.next = leader, its.next
 	if own.next != nil {
 		own.next.by[t.index].prev = c
 	}
-	first.next = c
+	its.next = c
 	t.counted(leader, 1)
 }
 
 // lead puts c into its bucket.
 func (t *table) lead(c *Conn, h uint64) {
 	b := t.place(h)
-	for {
-		for i, other := range b.leaders {
-			if other == nil {
-				b.leaders[i], b.tags[i] = c, tagOf(h)
-				return
-			}
-		}
+	free := b.with(0)
+	for free == 0 {
 		if b.more == nil {
 			b.more = new(bucket)
 		}
 		b = b.more
+		free = b.with(0)
 	}
+	b.put(first(free), c, tagOf(h))
 }
 
 // remove takes c out of its group, by the hash of its key. The second leads where the
@@ -155,14 +176,20 @@ func (t *table) remove(c *Conn, h uint64) {
 func (t *table) replace(old, other *Conn, h uint64) {
 	var before *bucket
 	for b := t.place(h); ; before, b = b, b.more {
-		for i, c := range b.leaders {
-			if c == old {
+		for places := b.with(tagOf(h)); places != 0; places &= places - 1 {
+			i := first(places)
+			if b.leaders[i] != old {
+				continue
+			}
+			if other != nil {
 				b.leaders[i] = other
-				if before != nil && b.leaders == [bucketLen]*Conn{} {
-					before.more = b.more
-				}
 				return
 			}
+			b.put(i, nil, 0)
+			if before != nil && b.tags == 0 {
+				before.more = b.more
+			}
+			return
 		}
 	}
 }
@@ -184,7 +211,7 @@ func size(leader *Conn) int {
 // grow adds one bucket and splits another one for it.
 func (t *table) grow() {
 	if t.buckets%segmentLen == 0 {
-		t.segments = append(t.segments, make([]bucket, segmentLen))
+		t.segments = append(t.segments, new([segmentLen]bucket))
 	}
 	b := t.bucket(t.buckets - t.round())
 	t.buckets++

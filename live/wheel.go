@@ -52,7 +52,7 @@ func (w *wheel) insert(now time.Time, c *Conn, base int64) {
 }
 
 // fetch looks at the connection that insert will put another one before, see
-// Registry.drop.
+// Registry.fetch.
 func (w *wheel) fetch(end uint32, base int64) uint16 {
 	if c := w.slots[(base+int64(end))%slots]; end != 0 && c != nil && c.prev == nil {
 		return 1
@@ -82,7 +82,7 @@ func (w *wheel) wait(now time.Time) {
 // tick ends the connections whose second has come.
 func (r *Registry) tick() {
 	now := time.Now()
-	r.mu.Lock()
+	r.lock()
 	w := &r.wheel
 	if w.looked > now.Unix() { // the clock went back
 		w.looked = now.Unix() - 1
@@ -94,7 +94,7 @@ func (r *Registry) tick() {
 	second := now.Unix() - r.base
 	r.end(&k, Expired, func(c *Conn) bool { return c.end != 0 && int64(c.end) <= second })
 
-	r.mu.Lock()
+	r.lock()
 	if w.ticks = w.n > 0; w.ticks {
 		w.wait(time.Now())
 	}
@@ -136,9 +136,9 @@ func (k *cursor) next() *Conn {
 	case k.at != nil:
 		c = k.at.by[k.index].next
 	case k.index == ofSession:
-		c, _ = k.registry.sessions.find(k.key)
+		c, _ = k.registry.sessions.find([]byte(k.key))
 	default:
-		c, _ = k.registry.subjects.find(k.key)
+		c, _ = k.registry.subjects.find([]byte(k.key))
 	}
 	return c
 }
@@ -160,7 +160,7 @@ func (r *Registry) end(k *cursor, cause Cause, due func(*Conn) bool) {
 // some takes up to len(batch) connections that are due out of the registry, and says
 // whether there may be more.
 func (r *Registry) some(k *cursor, batch []*Conn, cause Cause, due func(*Conn) bool) (n int, more bool) {
-	r.mu.Lock()
+	r.lock()
 	defer r.mu.Unlock()
 	for range step {
 		if n == len(batch) {

@@ -117,7 +117,10 @@ func (g *Gateway) close(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "the other nodes may not have heard of it; try again", http.StatusServiceUnavailable)
 		return
 	}
-	g.guard.noteEnding(ending)
+	if !g.guard.noteEnding(ending) {
+		http.Error(w, "this process ends, and the next one will not have heard of it; try again", http.StatusServiceUnavailable)
+		return
+	}
 	writeJSON(w, http.StatusOK, map[string]any{"closed": true})
 }
 

@@ -44,3 +44,25 @@ func TestEndingsClock(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestCloseNobody: a name that Unicode cannot hold ends nobody, and says so.
+func TestCloseNobody(t *testing.T) {
+	for _, body := range []string{`{"sid":"a\ud800"}`, "{\"sub\":\"a\xff\"}"} {
+		if _, err := readClose([]byte(body)); err == nil {
+			t.Errorf("%q is taken", body)
+		}
+	}
+}
+
+// TestMappedProxies: an IPv4 network in the notation of IPv6 is the same network.
+func TestMappedProxies(t *testing.T) {
+	config := Default()
+	config.TrustedProxies = []string{"::ffff:10.0.0.0/104", "::ffff:192.0.2.1"}
+	out := &compiled{}
+	config.checkProxies(out, func(key, format string, args ...any) { t.Errorf(key+": "+format, args...) })
+	for _, peer := range []string{"10.1.2.3:5", "192.0.2.1:5"} {
+		if !out.proxies.trust(peer) {
+			t.Errorf("%s is not trusted", peer)
+		}
+	}
+}

@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/wsticket/wsticket/live"
 )
@@ -117,7 +118,10 @@ func (g *Gateway) close(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "the other nodes may not have heard of it; try again", http.StatusServiceUnavailable)
 		return
 	}
-	g.guard.noteEnding(ending)
+	if !g.guard.noteEnding(ending) {
+		http.Error(w, "this process ends, and the next one will not have heard of it; try again", http.StatusServiceUnavailable)
+		return
+	}
 	writeJSON(w, http.StatusOK, map[string]any{"closed": true})
 }
 
@@ -128,6 +132,10 @@ func readClose(body []byte) (live.Ending, error) {
 	err := d.Decode(&call)
 	if _, behind := d.Token(); err != nil || behind != io.EOF {
 		return live.Ending{}, fmt.Errorf(`give a JSON object: {"sid":"…"}, {"sub":"…"} or {"all":true,"spread":"30s"}`)
+	}
+	// Package json writes U+FFFD for what is no character: it would be nobody's name.
+	if strings.ContainsRune(call.SessionID+call.Subject, utf8.RuneError) {
+		return live.Ending{}, fmt.Errorf("sid or sub has half of a character in it, or U+FFFD, which stands for one")
 	}
 	ending := live.Ending{SessionID: call.SessionID, Subject: call.Subject, All: call.All, At: time.Now().Unix()}
 	switch {

@@ -49,17 +49,7 @@ func (c *Config) compile() (*compiled, error) {
 	checkAddress("listen", c.Listen, fault)
 	c.checkPaths(out, fault)
 	c.checkTickets(out, fault)
-	for _, cidr := range c.TrustedProxies {
-		prefix, err := netip.ParsePrefix(cidr)
-		if addr, aerr := netip.ParseAddr(cidr); err != nil && aerr == nil {
-			prefix, err = addr.Prefix(addr.BitLen())
-		}
-		if err != nil {
-			fault("trusted-proxy", "%q is neither an address nor a prefix such as 10.0.0.0/8", cidr)
-			continue
-		}
-		out.proxies = append(out.proxies, prefix.Masked())
-	}
+	c.checkProxies(out, fault)
 	switch {
 	case (c.TLSCert == "") != (c.TLSKey == ""):
 		fault("tls-cert", "and tls-key go together; give both or neither")
@@ -100,6 +90,23 @@ func (c *Config) compile() (*compiled, error) {
 		return nil, errors.Join(faults...)
 	}
 	return out, nil
+}
+
+func (c *Config) checkProxies(out *compiled, fault faultFunc) {
+	for _, cidr := range c.TrustedProxies {
+		prefix, err := netip.ParsePrefix(cidr)
+		if addr, aerr := netip.ParseAddr(cidr); err != nil && aerr == nil {
+			prefix, err = addr.Prefix(addr.BitLen())
+		}
+		if err != nil {
+			fault("trusted-proxy", "%q is neither an address nor a prefix such as 10.0.0.0/8", cidr)
+			continue
+		}
+		if prefix.Addr().Is4In6() && prefix.Bits() >= 96 { // peers are compared as IPv4
+			prefix = netip.PrefixFrom(prefix.Addr().Unmap(), prefix.Bits()-96)
+		}
+		out.proxies = append(out.proxies, prefix.Masked())
+	}
 }
 
 func (c *Config) checkKeys(out *compiled, fault faultFunc) {

@@ -17,9 +17,9 @@ type guard interface {
 	since() time.Time
 	// bus tells the other nodes of ended sessions; nil where there are none.
 	bus() live.Bus
-	// noteEnding remembers that a session ended here, and ended are those that did in
-	// the process before.
-	noteEnding(live.Ending)
+	// noteEnding remembers that a session ended here, and says whether it could before
+	// the memory was saved. ended are those that did in the process before.
+	noteEnding(live.Ending) bool
 	ended() []live.Ending
 	// save keeps what is remembered for the next process.
 	save() error

@@ -78,8 +78,11 @@ func (g *localGuard) since() time.Time { return g.began }
 func (g *localGuard) bus() live.Bus    { return nil }
 func (g *localGuard) Close()           { g.lock.Close() } // nil too
 
-func (g *localGuard) noteEnding(e live.Ending) { g.endings.add(time.Now(), e) }
-func (g *localGuard) ended() []live.Ending     { return g.restored }
+func (g *localGuard) ended() []live.Ending { return g.restored }
+
+func (g *localGuard) noteEnding(e live.Ending) bool {
+	return g.endings.add(time.Now(), e) || g.path == ""
+}
 
 // save writes the sessions first: a process that finds only them begins anew.
 func (g *localGuard) save() error {

@@ -65,8 +65,8 @@ type store interface {
 func (g *storeGuard) since() time.Time { return time.Time{} }
 func (g *storeGuard) save() error      { return nil }
 
-func (g *storeGuard) noteEnding(live.Ending) {}
-func (g *storeGuard) ended() []live.Ending   { return nil }
+func (g *storeGuard) noteEnding(live.Ending) bool { return true }
+func (g *storeGuard) ended() []live.Ending        { return nil }
 
 func (g *storeGuard) bus() live.Bus {
 	if g.sessions == nil {

@@ -163,7 +163,7 @@ func (u *upstream) ask(ctx context.Context, r *http.Request, header http.Header)
 			if limited.N <= 0 {
 				return nil, fmt.Errorf("the head of its answer is longer than %d bytes", maxUpstreamHead)
 			}
-			return nil, fmt.Errorf("reading its answer: %w", err)
+			return nil, fmt.Errorf("reading its answer: %w", withoutText(err))
 		}
 		if response.StatusCode < 100 {
 			return nil, fmt.Errorf("its status %03d is none", response.StatusCode)
@@ -183,6 +183,18 @@ func (u *upstream) ask(ctx context.Context, r *http.Request, header http.Header)
 		a.upgraded = true
 	}
 	return a, nil
+}
+
+var errNoHTTP = errors.New("it is no HTTP")
+
+// withoutText hides errors that quote what was read: it may hold a cookie, or the query
+// of the request where somebody sends that back.
+func withoutText(err error) error {
+	var network net.Error
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.As(err, &network) {
+		return err
+	}
+	return errNoHTTP
 }
 
 // checkSwitching compares a 101 with what was asked (RFC 6455 section 4.1).

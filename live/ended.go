@@ -43,7 +43,10 @@ func subjectKey(hash uint64) uint64 { return ^hash }
 func (e *ended) note(now int64, key uint64, at int64) {
 	at = min(at, now+e.leeway)
 	if at+e.window <= now {
-		return // whatever was minted before has expired
+		// Whatever was minted before has expired, unless the clock is ahead and steps
+		// back.
+		e.floor = max(e.floor, at)
+		return
 	}
 	if old, ok := e.current.at[key]; ok {
 		at = max(at, old)

@@ -377,6 +377,22 @@ func TestEndedOracle(t *testing.T) {
 	}
 }
 
+// TestEndingWhileAhead: an ending that arrives while this node's clock is ahead counts
+// when the clock is right again.
+func TestEndingWhileAhead(t *testing.T) {
+	const now, leeway, ttl = 1_000_000, 2, 10
+	var e ended
+	e.init(10, ttl+2*leeway, leeway)
+	e.floor = never
+	e.note(now+3600, sessionKey("s"), now)
+	if err := e.check(now+1, now-1, "ada", "s"); err == nil {
+		t.Error("a ticket that was minted before its session ended gets in")
+	}
+	if err := e.check(now+5, now+5, "ada", "other"); err != nil {
+		t.Errorf("a fresh ticket: %v", err)
+	}
+}
+
 // TestEndingAhead: an ending by a clock that is wrong by an hour keeps nobody out for an
 // hour.
 func TestEndingAhead(t *testing.T) {

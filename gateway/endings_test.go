@@ -1,0 +1,68 @@
+package gateway
+
+import (
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/wsticket/wsticket/live"
+)
+
+// TestCloseAfterSave: nobody is told that a session is over when the next process lets
+// its tickets in.
+func TestCloseAfterSave(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(c *Config) { c.State = filepath.Join(t.TempDir(), "state") })
+	w.stop()
+	answer := httptest.NewRecorder()
+	r := httptest.NewRequest(http.MethodPost, "http://localhost/close", strings.NewReader(`{"sid":"late"}`))
+	w.g.admin().ServeHTTP(answer, r)
+	if answer.Code != http.StatusServiceUnavailable {
+		t.Errorf("status %d", answer.Code)
+	}
+}
+
+// TestEndingsClock: a clock that was ahead for a moment makes no process believe that it
+// knows which sessions ended.
+func TestEndingsClock(t *testing.T) {
+	now := time.Unix(1_000_000, 0)
+	path := filepath.Join(t.TempDir(), "sessions")
+	e := endings{keep: time.Minute}
+	ending := func(sid string, at time.Time) live.Ending {
+		return live.Ending{SessionID: sid, Cause: live.Ended, At: at.Unix()}
+	}
+	e.add(now, ending("a", now))
+	e.add(now.Add(time.Hour), ending("b", now.Add(time.Hour))) // and it is set back
+	if err := e.save(now.Add(time.Second), path); !errors.Is(err, errClockBack) {
+		t.Errorf("saved without the first: %v", err)
+	}
+	if err := e.save(now.Add(2*time.Minute), path); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestCloseNobody: a name that Unicode cannot hold ends nobody, and says so.
+func TestCloseNobody(t *testing.T) {
+	for _, body := range []string{`{"sid":"a\ud800"}`, "{\"sub\":\"a\xff\"}"} {
+		if _, err := readClose([]byte(body)); err == nil {
+			t.Errorf("%q is taken", body)
+		}
+	}
+}
+
+// TestMappedProxies: an IPv4 network in the notation of IPv6 is the same network.
+func TestMappedProxies(t *testing.T) {
+	config := Default()
+	config.TrustedProxies = []string{"::ffff:10.0.0.0/104", "::ffff:192.0.2.1"}
+	out := &compiled{}
+	config.checkProxies(out, func(key, format string, args ...any) { t.Errorf(key+": "+format, args...) })
+	for _, peer := range []string{"10.1.2.3:5", "192.0.2.1:5"} {
+		if !out.proxies.trust(peer) {
+			t.Errorf("%s is not trusted", peer)
+		}
+	}
+}

@@ -136,6 +136,8 @@ func TestBus(t *testing.T) {
 	publish(t, here, "a", "b")
 	publish(t, there, "c")
 	second := follow(t, there, time.Minute)
+	published := time.Now() // the store counts in milliseconds
+	within(t, backSoon, "later", func() bool { return time.Since(published) > 2*time.Millisecond })
 	none := follow(t, there, 0)
 	began := time.Now()
 	for _, f := range []*follower{first, second} {

@@ -132,7 +132,7 @@ func TestRun(t *testing.T) {
 	if len(report.Sections) != 1 || report.Sections[0].Rows[0].Value(0) < 10 {
 		t.Errorf("%+v", report)
 	}
-	if !strings.Contains(progress.String(), "section 5 of 6: mint") {
+	if !strings.Contains(progress.String(), "section 7 of 8: mint") {
 		t.Errorf("progress: %q", progress.String())
 	}
 	dir := t.TempDir()
@@ -143,7 +143,7 @@ func TestRun(t *testing.T) {
 	if err != nil || !reflect.DeepEqual(again, report) {
 		t.Errorf("report.json does not say the same: %v", err)
 	}
-	if _, err := Run(t.Context(), Options{Only: []string{"speed"}}); err == nil || !strings.Contains(err.Error(), "checks, handshakes") {
+	if _, err := Run(t.Context(), Options{Only: []string{"speed"}}); err == nil || !strings.Contains(err.Error(), "checks, inmemory") {
 		t.Errorf("an unknown section: %v", err)
 	}
 	ended, cancel := context.WithCancel(t.Context())

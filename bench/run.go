@@ -11,7 +11,7 @@ import (
 
 // Options say what a run does.
 type Options struct {
-	Quick    bool     // within two minutes, instead of seven
+	Quick    bool     // within two minutes, instead of nine
 	Only     []string // the sections by their ID; none for all
 	Progress io.Writer
 }
@@ -29,9 +29,11 @@ var sections = []struct {
 	measure func(*run) (*Section, error)
 }{
 	{"checks", checks},
+	{"inmemory", inMemory},
 	{"handshakes", handshakes},
 	{"tls", handshakesTLS},
 	{"once", once},
+	{"cores", cores},
 	{"mint", mints},
 	{"memory", memory},
 }

@@ -219,15 +219,20 @@ func (s *jwtScheme) good(token string) bool {
 	return err == nil
 }
 
-func gobwasJWT(schemeConfig) (*running, error) {
-	s := newJWT()
-	up := ws.Upgrader{OnRequest: func(uri []byte) error {
+// upgrader is gobwas's, which looks at the query.
+func (s *jwtScheme) upgrader() *ws.Upgrader {
+	return &ws.Upgrader{OnRequest: func(uri []byte) error {
 		u, err := url.ParseRequestURI(string(uri))
 		if err == nil && s.good(u.Query().Get("ticket")) {
 			return nil
 		}
 		return ws.RejectConnectionError(ws.RejectionStatus(http.StatusUnauthorized))
 	}}
+}
+
+func gobwasJWT(schemeConfig) (*running, error) {
+	s := newJWT()
+	up := s.upgrader()
 	return &running{mint: s.mint, mints: endpoint(s.mint), serve: accept(func(conn net.Conn) error { _, err := up.Upgrade(conn); return err })}, nil
 }
 

@@ -93,7 +93,7 @@ func (a *asker) claims(r *http.Request) (*wsticket.Claims, error) {
 		if errors.As(err, &unwrap) {
 			err = unwrap.Err // without the URL
 		}
-		return nil, fmt.Errorf("asking mint-auth: %w", err)
+		return nil, fmt.Errorf("asking mint-auth: %w", withoutText(err))
 	}
 	defer answer.Body.Close()
 	s.status(answer.StatusCode)

@@ -185,13 +185,19 @@ func (u *upstream) ask(ctx context.Context, r *http.Request, header http.Header)
 	return a, nil
 }
 
-var errNoHTTP = errors.New("it is no HTTP")
+var errNoHTTP = errors.New("it does not keep to HTTP")
 
 // withoutText hides errors that quote what was read: it may hold a cookie, or the query
 // of the request where somebody sends that back.
 func withoutText(err error) error {
-	var network net.Error
-	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.As(err, &network) {
+	var (
+		network     net.Error
+		certificate *tls.CertificateVerificationError
+	)
+	switch text := err.Error(); {
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, context.Canceled),
+		errors.Is(err, http.ErrSchemeMismatch), errors.As(err, &network), errors.As(err, &certificate),
+		strings.HasPrefix(text, "tls: "), strings.HasPrefix(text, "net/http: server response headers exceeded"):
 		return err
 	}
 	return errNoHTTP

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -23,26 +24,32 @@ func TestUpstreamErrors(t *testing.T) {
 			t.Fatal(err)
 		}
 		go func() {
-			conn, err := l.Accept()
-			if err != nil {
-				return
+			for {
+				conn, err := l.Accept()
+				if err != nil {
+					return
+				}
+				conn.Read(make([]byte, 4096))
+				conn.Write([]byte(answer))
+				conn.Close()
 			}
-			defer conn.Close()
-			conn.Read(make([]byte, 4096))
-			conn.Write([]byte(answer))
 		}()
 		up, err := parseUpstream("http://" + l.Addr().String())
 		if err != nil {
 			t.Fatal(err)
 		}
+		ask := newAsker(&url.URL{Scheme: "http", Host: l.Addr().String(), Path: "/me"}, 10*time.Second, nil)
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 		r, _ := http.NewRequest(http.MethodGet, "http://app.example/ws", nil)
 		r.RequestURI = "/ws"
 		_, err = up.ask(ctx, r, http.Header{})
 		cancel()
-		l.Close()
 		if err == nil || strings.Contains(err.Error(), "secret") {
 			t.Errorf("%q: %v", answer, err)
 		}
+		if _, err := ask.claims(r); err == nil || strings.Contains(err.Error(), "secret") {
+			t.Errorf("asked who it is, %q: %v", answer, err)
+		}
+		l.Close()
 	}
 }

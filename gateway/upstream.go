@@ -194,7 +194,12 @@ func withoutText(err error) error {
 		network     net.Error
 		certificate *tls.CertificateVerificationError
 	)
-	switch text := err.Error(); {
+	inner := err
+	for next := errors.Unwrap(inner); next != nil; next = errors.Unwrap(inner) {
+		inner = next
+	}
+	text := inner.Error()
+	switch {
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, context.Canceled),
 		errors.Is(err, http.ErrSchemeMismatch), errors.As(err, &network), errors.As(err, &certificate),
 		strings.HasPrefix(text, "tls: "), strings.HasPrefix(text, "net/http: server response headers exceeded"):

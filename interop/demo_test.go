@@ -142,6 +142,7 @@ func TestDemoSession(t *testing.T) {
 	demo.counts(t, all)
 	p.say("untouched") // that was another connection
 	p.wants("echo-says", "“untouched”")
+	demo.stop(t)
 	if text := demo.stderr.String(); text != "" {
 		t.Errorf("the demo wrote to standard error: %s", text)
 	}

@@ -254,8 +254,20 @@ func (b *balancer) takeOut(t *testing.T, n *node) {
 	}
 	b.configure(t, dropLines(string(content), n.addr))
 	if b.name == "nginx" {
+		old := b.children(t)
 		if out, err := exec.Command(b.path, "-p", b.dir, "-e", "start.log", "-c", b.file, "-s", "reload").CombinedOutput(); err != nil {
 			t.Fatalf("%v: %s", err, out)
+		}
+		// Workers of the old configuration take connections until the signal has come
+		// to them, which on a busy machine is after that command has ended.
+		end := time.Now().Add(20 * time.Second)
+		for _, worker := range old {
+			for running(worker) {
+				if time.Now().After(end) {
+					t.Fatalf("worker %d of the old configuration still runs", worker)
+				}
+				time.Sleep(5 * time.Millisecond)
+			}
 		}
 		return
 	}

@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -102,3 +103,24 @@ func slow(t testing.TB) {
 		t.Skip("takes long; WSTICKET_SLOW=1 runs it")
 	}
 }
+
+// children returns the processes that the program has started itself.
+func (p *program) children(t *testing.T) (pids []int) {
+	t.Helper()
+	table, err := exec.Command("ps", "-A", "-o", "pid=,ppid=").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(table)) {
+		var pid, parent int
+		if fmt.Sscan(line, &pid, &parent); parent == p.command.Process.Pid {
+			pids = append(pids, pid)
+		}
+	}
+	if len(pids) == 0 {
+		t.Fatalf("process %d has no children", p.command.Process.Pid)
+	}
+	return pids
+}
+
+func running(pid int) bool { return syscall.Kill(pid, 0) == nil }

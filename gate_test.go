@@ -16,6 +16,8 @@ import (
 
 	"github.com/gobwas/ws"
 	"github.com/gobwas/ws/wsutil"
+
+	"github.com/wsticket/wsticket/internal/head"
 )
 
 func newGate(t testing.TB, d *door, alter func(*GateConfig)) *Gate {
@@ -31,11 +33,16 @@ func newGate(t testing.TB, d *door, alter func(*GateConfig)) *Gate {
 	return g
 }
 
-// parsed is what net/http makes of a head, or nil.
-func parsed(head string) *http.Request {
-	r, err := http.ReadRequest(bufio.NewReader(strings.NewReader(head)))
+// parsed is what a handler behind http.Server gets of a head, or nil.
+func parsed(text string) *http.Request {
+	r, err := http.ReadRequest(bufio.NewReader(strings.NewReader(text)))
 	if err != nil {
 		return nil
+	}
+	for name := range r.Header {
+		if !head.ValidToken(name) { // ReadRequest takes those with a space in them
+			return nil
+		}
 	}
 	r.RemoteAddr = "192.0.2.7:4711"
 	return r

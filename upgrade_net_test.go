@@ -571,9 +571,9 @@ func TestUpgradeSlowClientsTCP(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes as long as the deadline")
 	}
-	const clients = 5000
+	const clients, timeout = 5000, 3 * time.Second
 	before := runtime.NumGoroutine()
-	d := newDoor(t, nil)
+	d := newDoor(t, func(c *UpgraderConfig) { c.Timeout = timeout })
 	var serving sync.WaitGroup
 	addr := listen(t, func(conn net.Conn) {
 		serving.Add(1)
@@ -599,7 +599,7 @@ func TestUpgradeSlowClientsTCP(t *testing.T) {
 	second := time.NewTicker(time.Second)
 	defer second.Stop()
 	head := carried[0].head(d.ticket(t, Claims{}))
-	for sent := 0; time.Since(start) < defaultTimeout; sent++ {
+	for sent := 0; time.Since(start) < timeout; sent++ {
 		for _, conn := range slow {
 			io.WriteString(conn, head[sent:sent+1]) // fails once the gateway has had enough
 		}
@@ -613,7 +613,7 @@ func TestUpgradeSlowClientsTCP(t *testing.T) {
 		<-second.C
 	}
 	for _, conn := range slow {
-		conn.SetReadDeadline(time.Now().Add(defaultTimeout))
+		conn.SetReadDeadline(time.Now().Add(10 * time.Second))
 		// A byte sent after the answer may have reset the connection behind it.
 		if got, _ := io.ReadAll(conn); string(got) != refusalOf(408) {
 			t.Fatalf("answered %q", got)

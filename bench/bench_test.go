@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -92,6 +93,58 @@ func TestSchemes(t *testing.T) {
 	}
 }
 
+// What stands in front of the backend lets a fresh ticket in and hands messages on; a
+// made-up one, and one that was used, come in nowhere but where nobody looks.
+func TestFronts(t *testing.T) {
+	t.Parallel()
+	s := &Section{}
+	r := &run{Context: t.Context(), Options: Options{Quick: true}, began: time.Now()}
+	all, err := startFronts(r, t.TempDir(), s)
+	t.Cleanup(func() {
+		for _, f := range slices.Backward(all) {
+			f.stop()
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(all) != 4 {
+		if os.Getenv("CI") != "" {
+			t.Fatal("no nginx; get it with: apt-get install nginx")
+		}
+		t.Log("without nginx; get it with: apt-get install nginx")
+	}
+	tickets, err := fileSigner()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range all {
+		if err := f.waitFor(t.Context(), tickets); err != nil {
+			t.Fatalf("%s: %v", f.name, err)
+		}
+		d := f.dialer()
+		used := ""
+		if _, _, err := d.echo(func() (string, error) { used, err = tickets(); return used, err }, 10); err != nil {
+			t.Errorf("%s: %v", f.name, err)
+		}
+		if rate, err := d.stream(tickets, 1<<20); err != nil || rate <= 0 {
+			t.Errorf("%s: %v MB/s, %v", f.name, rate, err)
+		}
+		open := f.floor || f.path == "/open"
+		for _, ticket := range []string{used, "made-up"} {
+			if status, err := d.shake(ticket); err != nil || (status == 101) != open || !open && status != 401 {
+				t.Errorf("%s: a ticket that is used or made up: %d, %v", f.name, status, err)
+			}
+		}
+		if n, err := f.idle(tickets, 100); err != nil || n < 0 {
+			t.Errorf("%s: %v bytes, %v", f.name, n, err)
+		}
+		if took, err := f.used(); f.floor != errors.Is(err, errUnmeasured) || !f.floor && took <= 0 {
+			t.Errorf("%s: %v, %v", f.name, took, err)
+		}
+	}
+}
+
 // The whole of a quick run, at full length: a minute and a half.
 func TestQuickRun(t *testing.T) {
 	if os.Getenv("WSTICKET_SLOW") != "1" {
@@ -132,7 +185,7 @@ func TestRun(t *testing.T) {
 	if len(report.Sections) != 1 || report.Sections[0].Rows[0].Value(0) < 10 {
 		t.Errorf("%+v", report)
 	}
-	if !strings.Contains(progress.String(), "section 7 of 8: mint") {
+	if !strings.Contains(progress.String(), fmt.Sprintf("section 7 of %d: mint", len(sections))) {
 		t.Errorf("progress: %q", progress.String())
 	}
 	dir := t.TempDir()
@@ -228,6 +281,7 @@ func TestPacedFromTheIntendedStart(t *testing.T) {
 }
 
 func TestLoad(t *testing.T) {
+	t.Parallel()
 	keys := filepath.Join(t.TempDir(), "keys.json")
 	if err := os.WriteFile(keys, fmt.Appendf(nil, `{"keys":[{"kty":"oct","kid":%q,"alg":"HS256","k":"MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY"}]}`, keyID), 0o600); err != nil {
 		t.Fatal(err)

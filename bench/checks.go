@@ -32,8 +32,10 @@ var (
 	claims = wsticket.Claims{Subject: "user-4711", Audiences: []string{audience}, SessionID: "s-1795219100"}
 )
 
-func keyring() (*wsticket.Keyring, error) {
-	return wsticket.ParseKeyring(fmt.Appendf(nil, `{"keys":[{"kty":"oct","kid":%q,"alg":"HS256","k":%q}]}`, keyID, base64.RawURLEncoding.EncodeToString(secret)))
+func keyring() (*wsticket.Keyring, error) { return wsticket.ParseKeyring(keyringFile()) }
+
+func keyringFile() []byte {
+	return fmt.Appendf(nil, `{"keys":[{"kty":"oct","kid":%q,"alg":"HS256","k":%q}]}`, keyID, base64.RawURLEncoding.EncodeToString(secret))
 }
 
 // A checker looks at a ticket: parse, MAC, exp and aud at least.

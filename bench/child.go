@@ -75,19 +75,15 @@ func childMain(text []byte) error {
 	if err != nil {
 		return err
 	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	first := childAnswer{}
+	if server.listens != nil {
+		first.Addr, err = whereListens(server.listens)
+	} else {
+		first.Addr, err = listen(server.serve, c.TLS)
+	}
 	if err != nil {
 		return err
 	}
-	first := childAnswer{Addr: listener.Addr().String()}
-	if c.TLS {
-		certificate, err := selfSigned()
-		if err != nil {
-			return err
-		}
-		listener = tls.NewListener(listener, &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS13, NextProtos: []string{"http/1.1"}})
-	}
-	go func() { _ = server.serve(listener) }()
 	if server.mints != nil {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
@@ -124,21 +120,52 @@ func childMain(text []byte) error {
 		if err := syscall.Getrusage(syscall.RUSAGE_SELF, &usage); err != nil {
 			return err
 		}
-		a.CPU, a.RSS = time.Duration(usage.Utime.Nano()+usage.Stime.Nano()), resident()
+		a.CPU = time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
+		a.RSS, _ = residentOf("self") // 0 where nothing tells
 		if err := answers.Encode(a); err != nil {
 			return err
 		}
 	}
 }
 
-// resident is how much memory of the process is in RAM.
-func resident() int64 {
-	text, err := os.ReadFile("/proc/self/statm")
+// listen serves on a port of its own.
+func listen(serve func(net.Listener) error, secure bool) (addr string, err error) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		return 0
+		return "", err
 	}
-	pages, _ := strconv.ParseInt(strings.Fields(string(text))[1], 10, 64)
-	return pages * int64(os.Getpagesize())
+	addr = listener.Addr().String()
+	if secure {
+		certificate, err := selfSigned()
+		if err != nil {
+			return "", err
+		}
+		listener = tls.NewListener(listener, &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS13, NextProtos: []string{"http/1.1"}})
+	}
+	go func() { _ = serve(listener) }()
+	return addr, nil
+}
+
+// whereListens runs what listens by itself.
+func whereListens(run func(ready func(addr string)) error) (addr string, err error) {
+	ready, failed := make(chan string, 1), make(chan error, 1)
+	go func() { failed <- run(func(addr string) { ready <- addr }) }()
+	select {
+	case addr := <-ready:
+		return addr, nil
+	case err := <-failed:
+		return "", err
+	}
+}
+
+// residentOf is how much memory of a process is in RAM.
+func residentOf(pid string) (int64, error) {
+	text, err := os.ReadFile("/proc/" + pid + "/statm")
+	if err != nil {
+		return 0, errUnmeasured
+	}
+	pages, err := strconv.ParseInt(strings.Fields(string(text))[1], 10, 64)
+	return pages * int64(os.Getpagesize()), err
 }
 
 func selfSigned() (tls.Certificate, error) {

@@ -36,6 +36,7 @@ var sections = []struct {
 	{"cores", cores},
 	{"mint", mints},
 	{"memory", memory},
+	{"gateway", gatewayBesideNginx},
 }
 
 // IDs are the names of the sections.

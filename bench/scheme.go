@@ -37,13 +37,18 @@ type scheme struct {
 }
 
 // A schemeConfig is where a scheme finds what it needs.
-type schemeConfig struct{ Redis, Dir string }
+type schemeConfig struct {
+	Redis, Dir string
+	Arguments  []string // of a program
+}
 
 // running is a scheme at work.
 type running struct {
 	mint  func() (string, error)
 	mints http.Handler // as an endpoint; nil where it has none
 	serve func(net.Listener) error
+	// A program listens by itself, and tells where.
+	listens func(ready func(addr string)) error
 }
 
 const schemeSource = "../../bench/scheme.go"
@@ -59,8 +64,8 @@ var schemes = []scheme{
 	{name: "gorilla/websocket, UUID in SQLite", start: gorillaSQLite, source: schemeSource},
 }
 
-// accept serves raw connections.
-func accept(upgrade func(net.Conn) error) func(net.Listener) error {
+// accept serves raw connections: those that are upgraded are handed to then.
+func accept(upgrade func(net.Conn) error, then func(net.Conn)) func(net.Listener) error {
 	return func(l net.Listener) error {
 		for {
 			conn, err := l.Accept()
@@ -70,12 +75,15 @@ func accept(upgrade func(net.Conn) error) func(net.Listener) error {
 			go func() {
 				defer conn.Close()
 				if upgrade(conn) == nil {
-					_, _ = conn.Read(make([]byte, 1)) // until the client leaves
+					then(conn)
 				}
 			}()
 		}
 	}
 }
+
+// idle waits until the client leaves.
+func idle(conn net.Conn) { _, _ = conn.Read(make([]byte, 1)) }
 
 // serveHTTP serves a handler that upgrades.
 func serveHTTP(h http.HandlerFunc) func(net.Listener) error {
@@ -86,23 +94,28 @@ func serveHTTP(h http.HandlerFunc) func(net.Listener) error {
 }
 
 func bare(schemeConfig) (*running, error) {
-	buffers := sync.Pool{New: func() any { return new([4096]byte) }}
 	return &running{
-		mint: func() (string, error) { return "none", nil },
-		serve: accept(func(conn net.Conn) error {
-			buf := buffers.Get().(*[4096]byte)
-			defer buffers.Put(buf)
-			for n := 0; n < 4 || string(buf[n-4:n]) != "\r\n\r\n"; {
-				m, err := conn.Read(buf[n:])
-				if err != nil {
-					return err
-				}
-				n += m
-			}
-			_, err := io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n")
-			return err
-		}),
+		mint:  func() (string, error) { return "none", nil },
+		serve: accept(blind(), idle),
 	}, nil
+}
+
+// blind answers whatever comes with 101.
+func blind() func(net.Conn) error {
+	buffers := sync.Pool{New: func() any { return new([4096]byte) }}
+	return func(conn net.Conn) error {
+		buf := buffers.Get().(*[4096]byte)
+		defer buffers.Put(buf)
+		for n := 0; n < 4 || string(buf[n-4:n]) != "\r\n\r\n"; {
+			m, err := conn.Read(buf[n:])
+			if err != nil {
+				return err
+			}
+			n += m
+		}
+		_, err := io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n")
+		return err
+	}
 }
 
 // ticketed are the parts of every scheme of ours.
@@ -162,7 +175,7 @@ func upgrader(guard wsticket.ReplayGuard) (*running, error) {
 		defer pool.Put(h)
 		defer h.Reset()
 		return u.Upgrade(context.Background(), conn, h)
-	})
+	}, idle)
 	return s, nil
 }
 
@@ -233,7 +246,7 @@ func (s *jwtScheme) upgrader() *ws.Upgrader {
 func gobwasJWT(schemeConfig) (*running, error) {
 	s := newJWT()
 	up := s.upgrader()
-	return &running{mint: s.mint, mints: endpoint(s.mint), serve: accept(func(conn net.Conn) error { _, err := up.Upgrade(conn); return err })}, nil
+	return &running{mint: s.mint, mints: endpoint(s.mint), serve: accept(func(conn net.Conn) error { _, err := up.Upgrade(conn); return err }, idle)}, nil
 }
 
 func gorillaJWT(schemeConfig) (*running, error) {
@@ -325,9 +338,11 @@ func gorillaSQLite(c schemeConfig) (*running, error) {
 
 // schemeOf finds a scheme by its name.
 func schemeOf(name string) (*scheme, error) {
-	for i := range schemes {
-		if schemes[i].name == name {
-			return &schemes[i], nil
+	for _, all := range [][]scheme{schemes, fronts} {
+		for i := range all {
+			if all[i].name == name {
+				return &all[i], nil
+			}
 		}
 	}
 	return nil, errors.New("no scheme " + strings.TrimSpace(name))

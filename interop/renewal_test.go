@@ -14,6 +14,7 @@ import (
 // TestRenewalPage: the page of examples/renewal keeps one connection over session after
 // session, with new tickets as messages, until a logout ends it.
 func TestRenewalPage(t *testing.T) {
+	slow(t)
 	t.Parallel()
 	p := startBrowser(t)
 	dir := t.TempDir()

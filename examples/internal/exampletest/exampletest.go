@@ -47,7 +47,7 @@ func program(args ...string) *exec.Cmd {
 // it listens.
 func Start(t *testing.T, keyfile string, flags ...string) (addr, admin string, process *exec.Cmd) {
 	t.Helper()
-	process = program(append([]string{"-addr", "127.0.0.1:0", "-admin", "127.0.0.1:0", "-keys", keyfile}, flags...)...)
+	process = program(append([]string{"-addr", "127.0.0.1:0", "-admin", "127.0.0.1:0", "-keys", keyfile, "-leeway", "1s"}, flags...)...)
 	stderr, err := process.StderrPipe()
 	if err != nil {
 		t.Fatal(err)

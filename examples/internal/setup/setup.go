@@ -56,7 +56,7 @@ func Main(run func(context.Context, *Server) error) {
 type flags struct {
 	addr, keys, admin string
 	origins           []string
-	idle              time.Duration
+	idle, leeway      time.Duration
 }
 
 func (f *flags) define(set *flag.FlagSet) {
@@ -68,6 +68,7 @@ func (f *flags) define(set *flag.FlagSet) {
 	})
 	set.StringVar(&f.admin, "admin", "", "take POST /close?sid=… and /close?sub=… on `ADDRESS`, which must be out of everybody's reach; none means not at all")
 	set.DurationVar(&f.idle, "idle", 10*time.Minute, "close a connection when its client has said nothing for so long")
+	set.DurationVar(&f.leeway, "leeway", wsticket.DefaultLeeway, "the clocks of those who mint may differ by `TIME`")
 }
 
 func (f *flags) serve(ctx context.Context, run func(context.Context, *Server) error) error {
@@ -76,14 +77,14 @@ func (f *flags) serve(ctx context.Context, run func(context.Context, *Server) er
 	if s.Keys, err = wsticket.LoadKeyring(f.keys); err != nil {
 		return err
 	}
-	cache, err := wsticket.NewReplayCache(wsticket.ReplayConfig{PeakPerSecond: 1000})
+	cache, err := wsticket.NewReplayCache(wsticket.ReplayConfig{PeakPerSecond: 1000, Leeway: f.leeway})
 	if err != nil {
 		return err
 	}
-	if s.Verifier, err = wsticket.NewVerifier(wsticket.VerifierConfig{Keys: s.Keys, Replay: cache}); err != nil {
+	if s.Verifier, err = wsticket.NewVerifier(wsticket.VerifierConfig{Keys: s.Keys, Replay: cache, Leeway: f.leeway}); err != nil {
 		return err
 	}
-	if s.Connections, err = live.New(live.Config{MaxPerSubject: 100}); err != nil {
+	if s.Connections, err = live.New(live.Config{MaxPerSubject: 100, Leeway: f.leeway}); err != nil {
 		return err
 	}
 	wsutil.SetMaxMessageSize(maxMessage)

@@ -136,7 +136,7 @@ export function connect({
       shown = [ticket, ...shown.slice(0, 99)];
       if (until && renew) {
         await renew(minted, socket);
-        until = later;
+        until = later || 1; // long past, and so not planned, where the session has no end any more
         return end();
       }
       after(expire, Math.min(timeout, life - age));

@@ -196,8 +196,9 @@ export function connect({
     hangUp = live = null;
     if (state) return finish(how);
     const { minting, status = how.code } = how;
-    // A gateway that has just started refuses every ticket for five seconds.
-    if (same && !minting && LIMITS[status] > 1) hold(5_000);
+    // A gateway that has just started refuses every ticket for five seconds, one whose
+    // Redis has forgotten for nine.
+    if (same && !minting && LIMITS[status] > 1) hold(10_000);
     how.failures = same = outcome == (outcome = status) ? same + 1 : 1;
     const ends = !PASSING.test(status) && same >= (LIMITS[status] ?? giveUpAfter);
     if (!ends) how.retryIn = retry();

@@ -1,9 +1,11 @@
 package wsticket
 
 import (
+	"encoding"
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"reflect"
 	"strings"
 )
 
@@ -55,7 +57,15 @@ func redactAny(v any) (text string, some bool) {
 		return text, true
 	}
 	if encoded, err := json.Marshal(v); err == nil {
-		return redactTickets(string(encoded))
+		if text, some = redactTickets(string(encoded)); some {
+			return text, true
+		}
+	}
+	// What is a slice of bytes, of whatever type, a TextHandler writes as it stands.
+	_, saysItself := v.(encoding.TextMarshaler)
+	if t := reflect.TypeOf(v); !saysItself && t.Kind() == reflect.Slice && t.Elem().Kind() == reflect.Uint8 {
+		_, some = redactTickets(string(reflect.ValueOf(v).Bytes()))
+		return redacted, some
 	}
 	return "", false
 }

@@ -10,9 +10,9 @@ import (
 )
 
 // SlogReplace redacts what looks like a ticket, wherever it stands in a log record: in
-// the message, in keys, in strings and errors, and in values of any other type, which
-// it writes as the handlers of slog would and looks through. It is for
-// slog.HandlerOptions.ReplaceAttr:
+// the message, in keys (but for the names of groups, which slog does not show it), in
+// strings and errors, and in values of any other type, which it writes as the handlers of
+// slog would and looks through. It is for slog.HandlerOptions.ReplaceAttr:
 //
 //	slog.NewJSONHandler(w, &slog.HandlerOptions{ReplaceAttr: wsticket.SlogReplace})
 //
@@ -72,13 +72,17 @@ func redactAny(v any) (text string, some bool) {
 
 const redacted = "redacted"
 
-// The lengths of the parts of the shortest ticket, see shortestTicket.
-var shortestParts = [3]int{base64Len(`{"alg":"HS256","kid":"a","typ":"ws-ticket+jwt"}`), base64Len(`{"jti":"a","iat":1,"exp":2}`), encodedLen(32)}
+// The lengths of the parts of the shortest ticket, see shortestTicket. Half of the MAC is
+// enough: of a ticket that somebody has cut, whoever reads all but the last letter of it
+// finds that one by sixteen guesses.
+var shortestParts = [3]int{base64Len(`{"alg":"HS256","kid":"a","typ":"ws-ticket+jwt"}`), base64Len(`{"jti":"a","iat":1,"exp":2}`), encodedLen(16)}
+
+var shortestCut = shortestParts[0] + 1 + shortestParts[1] + 1 + shortestParts[2]
 
 // redactTickets replaces what has the shape of a ticket: three runs of base64url, long
 // enough, with dots between them, also such as are percent-encoded.
 func redactTickets(text string) (clean string, some bool) {
-	if len(text) < shortestTicket {
+	if len(text) < shortestCut {
 		return text, false
 	}
 	var b strings.Builder

@@ -81,6 +81,9 @@ func TestSlogReplace(t *testing.T) {
 		"x." + T:                                 "x.redacted",
 		T + ". And so on.":                       "redacted. And so on.",
 		T[:len(T)-40]:                            T[:len(T)-40], // the MAC is cut: it lets nobody in
+		T[:len(T)-22]:                            T[:len(T)-22],
+		T[:len(T)-21]:                            "redacted",  // nor this, but it looks like one
+		T[:len(T)-1] + "…":                       "redacted…", // one of sixteen letters is missing
 		T + "." + T:                              "redacted",
 		"a." + strings.Repeat("b", 70) + "." + T: "a.redacted",
 		"ticket=" + T + "&b":                     "ticket=redacted&b",

@@ -239,6 +239,20 @@ test("a session that ends after a while open is not counted with the refusal aft
   assert.deepEqual(lines.filter((line) => forGood.test(line)), []);
 });
 
+test("the end of a good connection is not the first of the attempts that end alike after it", async (t) => {
+  for (const [code, attempts] of [[3000, 2], [1006, 30]]) {
+    const world = install(t), getTicket = minter(world);
+    const lines = listen(connect({ url: URL, getTicket }));
+    await world.clock.pass(10_001);
+    world.serve = (s) => s.acceptAndClose(code);
+    world.last.end(code);
+    getTicket.asked.length = 0;
+    await world.clock.pass(3_600_000);
+    assert.deepEqual([getTicket.asked.length, lines.at(-2)], [attempts, "gaveup " + code]);
+    if (code === 3000) assert.ok(getTicket.asked[1].at - getTicket.asked[0].at >= 10_000, "tickets that were minted in the moment of the end may be refused");
+  }
+});
+
 test("a greeting before each refusal does not keep it from being counted", async (t) => {
   const got = await against(t, (s) => { s.accept(); s.message("hello"); s.end(3000); });
   assert.deepEqual(got.end, ["gaveup 3000"]);

@@ -116,9 +116,11 @@ func (f *Finder) Find(p Parts) (Found, error) {
 		Carrier:  Carriers(c.By),
 	}
 	clean := parts.without(r, &c)
-	found.Query = clean.URL.RawQuery
+	found.Query = strings.Clone(clean.URL.RawQuery) // there are servers that write the next request over it
 	if found.Header = carrierHeaders[c.By]; found.Header != "" {
-		found.Lines = clean.Header[http.CanonicalHeaderKey(found.Header)]
+		for _, line := range clean.Header[http.CanonicalHeaderKey(found.Header)] {
+			found.Lines = append(found.Lines, strings.Clone(line))
+		}
 	}
 	return found, nil
 }

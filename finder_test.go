@@ -16,6 +16,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unsafe"
 )
 
 func partsOf(r *http.Request) Parts {
@@ -223,6 +224,52 @@ func FuzzFinder(f *testing.F) {
 			t.Fatalf("%v %q", found.Carrier, found.Path)
 		}
 	})
+}
+
+// TestFoundOwnsItsBytes: of the parts, which a server such as fasthttp may write the next
+// request over, nothing is kept.
+func TestFoundOwnsItsBytes(t *testing.T) {
+	k := newGateKit(t)
+	finder, err := NewFinder(FinderConfig{Origins: k.config.Origins, Protocols: k.config.Protocols, Carriers: CarrierQuery | CarrierSubprotocol | CarrierCookie})
+	if err != nil {
+		t.Fatal(err)
+	}
+	T := k.mint(t)
+	for name, r := range map[string]*http.Request{
+		"query":    handshakeOf("/ws?a=1&ticket=" + T),
+		"protocol": handshakeOf("/ws?a=1", "Sec-Websocket-Protocol", "app.v1, ticket."+T, "Sec-Websocket-Protocol", "app.v2"),
+		"cookie":   handshakeOf("/ws?a=1", "Cookie", "b=2; __Host-ws-ticket="+T, "Cookie", "c=3"),
+	} {
+		var memory [][]byte
+		lend := func(text string) string {
+			b := []byte(text)
+			memory = append(memory, b)
+			return unsafe.String(unsafe.SliceData(b), len(b))
+		}
+		parts := Parts{Method: lend(r.Method), Target: lend(r.RequestURI), Proto: lend(r.Proto), Host: lend(r.Host), Headers: func(yield func(name, value string) bool) {
+			for n, v := range linesOf(r.Header) {
+				if !yield(lend(n), lend(v)) {
+					return
+				}
+			}
+		}}
+		found, err := finder.Find(parts)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		shown := func() string {
+			return fmt.Sprint(string(found.Ticket), string(found.Path), string(found.Origin), []any{found.Protocol, found.Query, found.Header, found.Lines})
+		}
+		before := shown()
+		for _, b := range memory {
+			for i := range b {
+				b[i] = 'x'
+			}
+		}
+		if after := shown(); after != before {
+			t.Errorf("%s: what was found has changed from %s to %s", name, strings.ReplaceAll(before, T, "TICKET"), strings.ReplaceAll(after, T, "TICKET"))
+		}
+	}
 }
 
 // Rules of a Gate that the ticket alone does not show are a Finder's too.

@@ -1,16 +1,18 @@
 package wsticket
 
 import (
+	"encoding"
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"reflect"
 	"strings"
 )
 
 // SlogReplace redacts what looks like a ticket, wherever it stands in a log record: in
-// the message, in keys, in strings and errors, and in values of any other type, which
-// it writes as the handlers of slog would and looks through. It is for
-// slog.HandlerOptions.ReplaceAttr:
+// the message, in keys (but for the names of groups, which slog does not show it), in
+// strings and errors, and in values of any other type, which it writes as the handlers of
+// slog would and looks through. It is for slog.HandlerOptions.ReplaceAttr:
 //
 //	slog.NewJSONHandler(w, &slog.HandlerOptions{ReplaceAttr: wsticket.SlogReplace})
 //
@@ -55,20 +57,32 @@ func redactAny(v any) (text string, some bool) {
 		return text, true
 	}
 	if encoded, err := json.Marshal(v); err == nil {
-		return redactTickets(string(encoded))
+		if text, some = redactTickets(string(encoded)); some {
+			return text, true
+		}
+	}
+	// What is a slice of bytes, of whatever type, a TextHandler writes as it stands.
+	_, saysItself := v.(encoding.TextMarshaler)
+	if t := reflect.TypeOf(v); !saysItself && t.Kind() == reflect.Slice && t.Elem().Kind() == reflect.Uint8 {
+		_, some = redactTickets(string(reflect.ValueOf(v).Bytes()))
+		return redacted, some
 	}
 	return "", false
 }
 
 const redacted = "redacted"
 
-// The lengths of the parts of the shortest ticket, see shortestTicket.
-var shortestParts = [3]int{base64Len(`{"alg":"HS256","kid":"a","typ":"ws-ticket+jwt"}`), base64Len(`{"jti":"a","iat":1,"exp":2}`), encodedLen(32)}
+// The lengths of the parts of the shortest ticket, see shortestTicket. Half of the MAC is
+// enough: of a ticket that somebody has cut, whoever reads all but the last letter of it
+// finds that one by sixteen guesses.
+var shortestParts = [3]int{base64Len(`{"alg":"HS256","kid":"a","typ":"ws-ticket+jwt"}`), base64Len(`{"jti":"a","iat":1,"exp":2}`), encodedLen(16)}
+
+var shortestCut = shortestParts[0] + 1 + shortestParts[1] + 1 + shortestParts[2]
 
 // redactTickets replaces what has the shape of a ticket: three runs of base64url, long
 // enough, with dots between them, also such as are percent-encoded.
 func redactTickets(text string) (clean string, some bool) {
-	if len(text) < shortestTicket {
+	if len(text) < shortestCut {
 		return text, false
 	}
 	var b strings.Builder

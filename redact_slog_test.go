@@ -2,6 +2,7 @@ package wsticket
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -17,6 +18,8 @@ type panics struct{}
 
 func (*panics) Error() string { panic("no text") }
 
+type secretText []byte
+
 func TestSlogReplace(t *testing.T) {
 	T := newGateKit(t).mint(t)
 	target, err := url.Parse("/ws?ticket=" + T)
@@ -30,22 +33,24 @@ func TestSlogReplace(t *testing.T) {
 		var out bytes.Buffer
 		logger := slog.New(handler(&out, &slog.HandlerOptions{ReplaceAttr: SlogReplace, AddSource: true}))
 		for name, args := range map[string][]any{
-			"string":         {"url", "wss://h/ws?ticket=" + T + "&a=kept"},
-			"protocol":       {"x", "app.v1, ticket." + T},
-			"bearer":         {"x", "Bearer " + T},
-			"escaped":        {"x", strings.ReplaceAll(T, ".", "%2e")},
-			"two":            {"x", T + " and " + T},
-			"key":            {T, 1},
-			"error":          {"err", fmt.Errorf("dial ws://h/?ticket=%s: refused", T)},
-			"joined":         {"err", errors.Join(errors.New("kept"), errors.New(T))},
-			"bytes":          {"x", []byte(T)},
-			"url":            {"x", target},
-			"url as a value": {"x", *target},
-			"header":         {"x", http.Header{"Cookie": {"__Host-ws-ticket=" + T}}},
-			"request":        {"x", &http.Request{URL: target, RequestURI: target.String()}},
-			"map":            {"x", map[string]any{"deep": []string{T}}},
-			"group":          {slog.Group("g", "x", T, slog.Group("h", "y", T))},
-			"struct":         {"x", struct{ A, B string }{"a", T}},
+			"string":          {"url", "wss://h/ws?ticket=" + T + "&a=kept"},
+			"protocol":        {"x", "app.v1, ticket." + T},
+			"bearer":          {"x", "Bearer " + T},
+			"escaped":         {"x", strings.ReplaceAll(T, ".", "%2e")},
+			"two":             {"x", T + " and " + T},
+			"key":             {T, 1},
+			"error":           {"err", fmt.Errorf("dial ws://h/?ticket=%s: refused", T)},
+			"joined":          {"err", errors.Join(errors.New("kept"), errors.New(T))},
+			"bytes":           {"x", []byte(T)},
+			"bytes of a type": {"x", secretText(T)},
+			"raw, no JSON":    {"x", json.RawMessage("no JSON: " + T)},
+			"url":             {"x", target},
+			"url as a value":  {"x", *target},
+			"header":          {"x", http.Header{"Cookie": {"__Host-ws-ticket=" + T}}},
+			"request":         {"x", &http.Request{URL: target, RequestURI: target.String()}},
+			"map":             {"x", map[string]any{"deep": []string{T}}},
+			"group":           {slog.Group("g", "x", T, slog.Group("h", "y", T))},
+			"struct":          {"x", struct{ A, B string }{"a", T}},
 		} {
 			out.Reset()
 			logger.Info("message with "+T, args...)
@@ -76,6 +81,9 @@ func TestSlogReplace(t *testing.T) {
 		"x." + T:                                 "x.redacted",
 		T + ". And so on.":                       "redacted. And so on.",
 		T[:len(T)-40]:                            T[:len(T)-40], // the MAC is cut: it lets nobody in
+		T[:len(T)-22]:                            T[:len(T)-22],
+		T[:len(T)-21]:                            "redacted",  // nor this, but it looks like one
+		T[:len(T)-1] + "…":                       "redacted…", // one of sixteen letters is missing
 		T + "." + T:                              "redacted",
 		"a." + strings.Repeat("b", 70) + "." + T: "a.redacted",
 		"ticket=" + T + "&b":                     "ticket=redacted&b",

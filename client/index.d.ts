@@ -88,7 +88,10 @@ export interface EndEvent extends Event {
   readonly error?: unknown;
   /** How many ended in this way in a row. */
   readonly failures?: number;
-  /** Milliseconds until the next attempt. Without it there is none: a `close` without it is the last event. */
+  /**
+   * Milliseconds until the next attempt. A `close` without it is the last event. A
+   * `mintfailed` has none while a connection is open: it was to be renewed, and goes on.
+   */
   readonly retryIn?: number;
 }
 

@@ -36,7 +36,7 @@ export function connect({
     !WebSocket && "a WebSocket",
     !(Math.min(baseDelay, maxDelay) > 0) && "delays above 0",
   ].filter(Boolean);
-  if (lacks[0]) throw new TypeError("connect needs " + lacks.join(", and "));
+  if (lacks[0]) throw new TypeError("connect needs " + lacks.join(", "));
 
   const queue = [];
   let state = 0; // or CLOSING or CLOSED; whether it is open, the socket in use knows
@@ -136,7 +136,7 @@ export function connect({
       shown = [ticket, ...shown.slice(0, 99)];
       if (until && renew) {
         await renew(minted, socket);
-        until = later;
+        until = later || 1; // long past, and so not planned, where the session has no end any more
         return end();
       }
       after(expire, Math.min(timeout, life - age));
@@ -196,9 +196,11 @@ export function connect({
     hangUp = live = null;
     if (state) return finish(how);
     const { minting, status = how.code } = how;
-    // A gateway that has just started refuses every ticket for five seconds.
-    if (same && !minting && LIMITS[status] > 1) hold(5_000);
-    how.failures = same = outcome == (outcome = status) ? same + 1 : 1;
+    // A gateway that has just started refuses every ticket for five seconds, one whose
+    // Redis has forgotten for nine.
+    if (same && !minting && LIMITS[status] > 1) hold(10_000);
+    // How a good connection ended is not counted with the attempts after it.
+    how.failures = same = outcome == (outcome = same ? status : "") ? same + 1 : 1;
     const ends = !PASSING.test(status) && same >= (LIMITS[status] ?? giveUpAfter);
     if (!ends) how.retryIn = retry();
     if (minting) emit("mintfailed", how);

@@ -1,10 +1,12 @@
 package prommetrics
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math"
 	"net"
 	"net/http"
@@ -335,6 +337,43 @@ func TestGuard(t *testing.T) {
 		if ttl, leeway := g.Covers(); ttl != time.Minute || leeway != 2*time.Second {
 			t.Errorf("covers %v and %v", ttl, leeway)
 		}
+	}
+}
+
+// TestGuardIsReady: a health check is answered as without the counting.
+func TestGuardIsReady(t *testing.T) {
+	if g, err := NewGuard(failing{}); err != nil || !g.ReadyAt().IsZero() {
+		t.Errorf("a guard that has no ReadyAt is ready at %v, %v", g.ReadyAt(), err)
+	}
+	cache, err := wsticket.NewReplayCache(wsticket.ReplayConfig{PeakPerSecond: 100})
+	if err != nil {
+		t.Fatal(err)
+	}
+	counted, err := NewGuard(cache)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for what, guard := range map[string]wsticket.ReplayGuard{"as it is": cache, "counted": counted} {
+		verifier, err := wsticket.NewVerifier(wsticket.VerifierConfig{Keys: wstickettest.NewKeyring(t), Replay: guard})
+		if err != nil {
+			t.Fatal(err)
+		}
+		up, err := wsticket.NewUpgrader(wsticket.UpgraderConfig{Verifier: verifier, HealthPath: "/healthz"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		server, client := net.Pipe()
+		go func() {
+			up.Upgrade(t.Context(), server, new(wsticket.Handshake))
+			server.Close()
+		}()
+		client.SetDeadline(time.Now().Add(10 * time.Second))
+		io.WriteString(client, "GET /healthz HTTP/1.1\r\nHost: gw.example\r\n\r\n")
+		answer, err := http.ReadResponse(bufio.NewReader(client), nil)
+		if err != nil || answer.StatusCode != http.StatusServiceUnavailable {
+			t.Errorf("%s: %v, %v, want 503 before ReadyAt", what, answer, err)
+		}
+		client.Close()
 	}
 }
 

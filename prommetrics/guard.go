@@ -66,3 +66,12 @@ func (g *Guard) Spend(ctx context.Context, use wsticket.Use) error {
 
 // Covers is that of the guard.
 func (g *Guard) Covers() (maxTTL, leeway time.Duration) { return g.guard.Covers() }
+
+// ReadyAt is that of the guard, for UpgraderConfig.HealthPath; the zero Time where it has
+// none.
+func (g *Guard) ReadyAt() time.Time {
+	if guard, ok := g.guard.(interface{ ReadyAt() time.Time }); ok {
+		return guard.ReadyAt()
+	}
+	return time.Time{}
+}

@@ -374,3 +374,44 @@ func TestFasthttpEnd(t *testing.T) {
 	e.returns()
 	e.tell(live.Ended)
 }
+
+// TestFasthttpTakesOut: what comes behind redeem finds no ticket, spent or refused.
+func TestFasthttpTakesOut(t *testing.T) {
+	h := newHouse(t)
+	finder, err := wsticket.NewFinder(wsticket.FinderConfig{Protocols: protocols, Carriers: wsticket.CarrierQuery | wsticket.CarrierSubprotocol | wsticket.CarrierBearer})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, carrier := range []string{"query", "subprotocol", "bearer"} {
+		used := h.mint("s")
+		for _, want := range []error{nil, wsticket.ErrReplayed} {
+			var r fasthttp.Request
+			r.Header.SetHost("gw.example")
+			for name, value := range map[string]string{"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": "MTIzNDU2Nzg5MDEyMzQ1Ng=="} {
+				r.Header.Set(name, value)
+			}
+			switch carrier {
+			case "query":
+				r.SetRequestURI("/rooms/7?a=1&ticket=" + used)
+			case "subprotocol":
+				r.SetRequestURI("/rooms/7?a=1")
+				r.Header.Set("Sec-WebSocket-Protocol", "app.v1, ticket."+used)
+			case "bearer":
+				r.SetRequestURI("/rooms/7?a=1")
+				r.Header.Set("Authorization", "Bearer "+used)
+			}
+			var ctx fasthttp.RequestCtx
+			ctx.Init(&r, nil, nil)
+			if err := redeem(&ctx, finder, h.kit.Verifier, new(wsticket.Ticket)); !errors.Is(err, want) {
+				t.Errorf("%s: %v, want %v", carrier, err, want)
+			}
+			h.noTicket(carrier, ctx.Request.String()+string(ctx.RequestURI())+ctx.URI().String()+ctx.QueryArgs().String())
+			if uri := string(ctx.RequestURI()); uri != "/rooms/7?a=1" || string(ctx.Path()) != "/rooms/7" {
+				t.Errorf("%s: %s is left", carrier, uri)
+			}
+			if offered := string(ctx.Request.Header.Peek("Sec-WebSocket-Protocol")); carrier == "subprotocol" && offered != "app.v1" {
+				t.Errorf("it offers %q", offered)
+			}
+		}
+	}
+}

@@ -194,22 +194,23 @@ test("only outcomes of one kind in a row are counted", async (t) => {
   got.socket.close();
 });
 
-test("a gateway that has just started, and refuses for five seconds in a way that can be seen, is no end", async (t) => {
+test("a gateway that refuses all in a way that can be seen is no end, for as long as one that has just started does, or one whose Redis was emptied", async (t) => {
   for (const refuse of [(s) => s.acceptAndClose(3000), (s) => s.refuse("Unexpected server response: 401")]) {
-    for (let seed = 1; seed <= 30; seed++) {
+    for (let seed = 1; seed <= 60; seed++) {
+      const refusing = seed <= 30 ? 5_000 : 9_000;
       const world = install(t), getTicket = minter(world);
       world.random = seeded(seed);
       const lines = listen(connect({ url: URL, getTicket }));
       await world.clock.pass(20_000);
       const restarted = world.clock.ran;
-      world.serve = (s) => world.clock.ran < restarted + 5_000 ? refuse(s) : s.accept();
+      world.serve = (s) => world.clock.ran < restarted + refusing ? refuse(s) : s.accept();
       if (seed % 2) getTicket.instead = ({ attempt }) => { // the mint was gone too
         if (attempt === 2) throw new TypeError("Failed to fetch");
         return { ticket: "t" + attempt };
       };
       world.last.end();
       const late = listen(connect({ url: URL, getTicket: minter(world, { name: "of a page that is loaded now " }) }));
-      await world.clock.pass(12_000);
+      await world.clock.pass(18_000);
       assert.equal(lines.at(-1), "open");
       assert.equal(late.at(-1), "open");
       assert.ok(getTicket.asked.length <= 4);
@@ -236,6 +237,20 @@ test("a session that ends after a while open is not counted with the refusal aft
     world.last.end(3000);
   }
   assert.deepEqual(lines.filter((line) => forGood.test(line)), []);
+});
+
+test("the end of a good connection is not the first of the attempts that end alike after it", async (t) => {
+  for (const [code, attempts] of [[3000, 2], [1006, 30]]) {
+    const world = install(t), getTicket = minter(world);
+    const lines = listen(connect({ url: URL, getTicket }));
+    await world.clock.pass(10_001);
+    world.serve = (s) => s.acceptAndClose(code);
+    world.last.end(code);
+    getTicket.asked.length = 0;
+    await world.clock.pass(3_600_000);
+    assert.deepEqual([getTicket.asked.length, lines.at(-2)], [attempts, "gaveup " + code]);
+    if (code === 3000) assert.ok(getTicket.asked[1].at - getTicket.asked[0].at >= 10_000, "tickets that were minted in the moment of the end may be refused");
+  }
 });
 
 test("a greeting before each refusal does not keep it from being counted", async (t) => {

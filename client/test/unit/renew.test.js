@@ -281,6 +281,22 @@ test("in band, where the application says how, and no second socket", async (t) 
   assert.match(lines.events.at(-1).error.message, /no new ticket/);
 });
 
+test("a session that has no end any more, renewed in band or not, goes on over one connection", async (t) => {
+  for (const endless of ["opaque", "a.b.c", `a.${btoa('{"iat":1000,"exp":1010}').replaceAll("=", "")}.c`]) {
+    for (const renew of [undefined, async () => {}]) {
+      const world = install(t), getTicket = sessions(world, 600, endless);
+      const socket = connect({ url: URL, getTicket, renew });
+      const lines = listen(socket);
+      await world.clock.pass(7 * 86_400_000);
+      assert.deepEqual(lines, renew ? ["open"] : ["open", "open renewed"]);
+      assert.deepEqual([getTicket.asked.length, socket.readyState, world.clock.waiting], [2, 1, 0]);
+      socket.close();
+      await settled();
+      assert.ok(world.sockets.every((s) => s.readyState === 3));
+    }
+  }
+});
+
 test("a renewal in band that fails is told, and tried again with another ticket", async (t) => {
   const world = install(t), getTicket = sessions(world, 600);
   const tickets = [];

@@ -123,7 +123,7 @@ test("options that cannot work are refused, all in one error", (t) => {
     [{ url: URL, getTicket, baseDelay: NaN }, /delays above 0/],
     [{ url: URL, getTicket, maxDelay: 0 }, /delays above 0/],
     [{ url: URL, getTicket, baseDelay: -1, maxDelay: -1 }, /delays above 0/],
-    [{ WebSocket: null, maxDelay: 0 }, /url without fragment, and either ticketUrl or getTicket, and a WebSocket, and delays above 0$/],
+    [{ WebSocket: null, maxDelay: 0 }, /url without fragment, either ticketUrl or getTicket, a WebSocket, delays above 0$/],
   ]) assert.throws(() => connect(options), (error) => error instanceof TypeError && text.test(error.message), String(text));
 });
 

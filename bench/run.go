@@ -11,7 +11,7 @@ import (
 
 // Options say what a run does.
 type Options struct {
-	Quick    bool     // within two minutes, instead of eight
+	Quick    bool     // within two minutes, instead of ten
 	Only     []string // the sections by their ID; none for all
 	Progress io.Writer
 }

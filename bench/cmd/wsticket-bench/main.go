@@ -41,7 +41,7 @@ func run(ctx context.Context, args []string, out, progress io.Writer) error {
 	}
 	flags := flag.NewFlagSet("wsticket-bench", flag.ContinueOnError)
 	flags.SetOutput(progress)
-	quick := flags.Bool("quick", false, "a first look within two minutes; without, eight minutes")
+	quick := flags.Bool("quick", false, "a first look within two minutes; without, ten minutes")
 	dir := flags.String("out", "wsticket-bench", "the `folder` for report.md, report.json and the charts")
 	only := flags.String("only", "", "sections, by commas: "+strings.Join(bench.IDs(), ", "))
 	if err := flags.Parse(args); err != nil {

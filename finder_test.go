@@ -227,7 +227,7 @@ func FuzzFinder(f *testing.F) {
 }
 
 // TestFoundOwnsItsBytes: of the parts, which a server such as fasthttp may write the next
-// request over, nothing is kept.
+// request over, nothing is kept. Only unsafe lends a string; nothing but this test has it.
 func TestFoundOwnsItsBytes(t *testing.T) {
 	k := newGateKit(t)
 	finder, err := NewFinder(FinderConfig{Origins: k.config.Origins, Protocols: k.config.Protocols, Carriers: CarrierQuery | CarrierSubprotocol | CarrierCookie})

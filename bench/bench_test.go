@@ -93,6 +93,34 @@ func TestSchemes(t *testing.T) {
 	}
 }
 
+// TestServerEnds: a server ends where nobody is left who could stop it.
+func TestServerEnds(t *testing.T) {
+	needRedis(t)
+	addr, err := freeAddr()
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, port, _ := net.SplitHostPort(addr)
+	s, err := startServer(addr, "redis-server", "--port", port, "--bind", "127.0.0.1", "--save", "", "--dir", t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.hold.Close() // as the system does with a process that was killed
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		conn, err := net.Dial("tcp", addr)
+		if err != nil {
+			break
+		}
+		conn.Close()
+		if time.Now().After(end) {
+			t.Fatal("it still listens")
+		}
+	}
+	if err := s.stop(); err != nil {
+		t.Error(err)
+	}
+}
+
 // What stands in front of the backend lets a fresh ticket in and hands messages on; a
 // made-up one, and one that was used, come in nowhere but where nobody looks.
 func TestFronts(t *testing.T) {

@@ -129,7 +129,7 @@ func startFronts(r *run, dir string, s *Section) (all []*front, err error) {
 	}
 	s.Notes = append(s.Notes, "nginx "+proxy.version+", a worker for each core.")
 	return append(all,
-		&front{name: "nginx, which lets everybody in", addr: proxy.addr, path: "/open", used: proxy.used, resident: proxy.resident, stop: proxy.stop},
+		&front{name: "nginx, which lets everybody in", addr: proxy.addr, path: "/open", used: proxy.used, resident: proxy.resident, stop: func() { _ = proxy.stop() }},
 		&front{name: "nginx, auth_request", addr: proxy.addr, path: "/checked", resident: proxy.resident, stop: func() {}, used: func() (time.Duration, error) {
 			nginx, err := proxy.used()
 			if err != nil {
@@ -381,8 +381,8 @@ func gatewayProgram(c schemeConfig) (*running, error) {
 
 // An nginxProcess is one with its workers.
 type nginxProcess struct {
-	cmd           *exec.Cmd
-	addr, version string
+	*server
+	version string
 }
 
 func startNginx(dir, backend, gateway string) (*nginxProcess, error) {
@@ -392,35 +392,22 @@ func startNginx(dir, backend, gateway string) (*nginxProcess, error) {
 			return nil, exec.ErrNotFound
 		}
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	addr, err := freeAddr()
 	if err != nil {
 		return nil, err
 	}
-	p := &nginxProcess{addr: l.Addr().String()}
-	l.Close()
 	conf := filepath.Join(dir, "nginx.conf")
-	if err := os.WriteFile(conf, []byte(strings.NewReplacer("DIR", dir, "ADDR", p.addr, "BACKEND", backend, "GATEWAY", gateway).Replace(nginxConfig)), 0o600); err != nil {
+	if err := os.WriteFile(conf, []byte(strings.NewReplacer("DIR", dir, "ADDR", addr, "BACKEND", backend, "GATEWAY", gateway).Replace(nginxConfig)), 0o600); err != nil {
 		return nil, err
 	}
 	// "nginx version: nginx/1.22.1", on its standard error
 	version, _ := exec.Command(path, "-v").CombinedOutput()
-	_, p.version, _ = strings.Cut(strings.TrimSpace(string(version)), "/")
-	p.cmd = exec.Command(path, "-p", dir, "-e", "stderr", "-c", conf, "-g", directives())
-	p.cmd.Stderr = os.Stderr
-	if err := p.cmd.Start(); err != nil {
+	_, number, _ := strings.Cut(strings.TrimSpace(string(version)), "/")
+	nginx, err := startServer(addr, path, "-p", dir, "-e", "stderr", "-c", conf, "-g", directives())
+	if err != nil {
 		return nil, err
 	}
-	for end := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
-		conn, err := net.Dial("tcp", p.addr)
-		if err == nil {
-			conn.Close()
-			return p, nil
-		}
-		if time.Now().After(end) {
-			p.stop()
-			return nil, fmt.Errorf("nginx does not listen: %w", err)
-		}
-	}
+	return &nginxProcess{nginx, number}, nil
 }
 
 // directives are those that depend on who runs it: workers of a master that is root would
@@ -430,12 +417,6 @@ func directives() string {
 		return "daemon off; user root;"
 	}
 	return "daemon off;"
-}
-
-// SIGTERM ends the workers too.
-func (p *nginxProcess) stop() {
-	_ = p.cmd.Process.Signal(syscall.SIGTERM)
-	_ = p.cmd.Wait()
 }
 
 const nginxConfig = `worker_processes auto;
@@ -519,12 +500,11 @@ func (p *nginxProcess) resident() (all int64, err error) {
 }
 
 func (p *nginxProcess) each(do func(pid string) error) error {
-	pid := strconv.Itoa(p.cmd.Process.Pid)
-	text, err := os.ReadFile("/proc/" + pid + "/task/" + pid + "/children")
+	workers, err := os.ReadFile("/proc/" + p.pid + "/task/" + p.pid + "/children")
 	if err != nil {
 		return errUnmeasured
 	}
-	for _, pid := range append(strings.Fields(string(text)), pid) {
+	for _, pid := range append(strings.Fields(string(workers)), p.pid) {
 		if err := do(pid); err != nil {
 			return err
 		}

@@ -6,7 +6,6 @@ import (
 	"net"
 	"os"
 	"os/exec"
-	"time"
 )
 
 const inFlight = 16
@@ -158,28 +157,15 @@ func startRedis(c *schemeConfig) (stop func(), err error) {
 	if err != nil {
 		return func() {}, fmt.Errorf("there is no redis-server here (apt-get install redis-server)")
 	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	addr, err := freeAddr()
 	if err != nil {
 		return func() {}, err
 	}
-	addr := listener.Addr().(*net.TCPAddr)
-	listener.Close()
-	cmd := exec.Command(path, "--port", fmt.Sprint(addr.Port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", c.Dir)
-	if err := cmd.Start(); err != nil {
+	_, port, _ := net.SplitHostPort(addr)
+	redis, err := startServer(addr, path, "--port", port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", c.Dir)
+	if err != nil {
 		return func() {}, err
 	}
-	stop = func() { _ = cmd.Process.Kill(); _ = cmd.Wait() }
-	for end := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
-		conn, err := net.Dial("tcp", addr.String())
-		if err == nil {
-			conn.Close()
-			break
-		}
-		if time.Now().After(end) {
-			stop()
-			return func() {}, fmt.Errorf("redis-server does not answer: %w", err)
-		}
-	}
-	c.Redis = addr.String()
-	return stop, nil
+	c.Redis = addr
+	return func() { _ = redis.stop() }, nil
 }

@@ -122,6 +122,7 @@ func TestDemoPage(t *testing.T) {
 
 // A session of the demo page is renewed before its end, and ended by a logout.
 func TestDemoSession(t *testing.T) {
+	slow(t)
 	t.Parallel()
 	p := startBrowser(t)
 	demo := startDemo(t)

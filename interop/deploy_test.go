@@ -224,6 +224,7 @@ func buildImage(t *testing.T, file, programs, entry, user string) {
 // TestDeployKubernetes: every member of the manifests is one that the API knows, their
 // times fit each other, and the gateway takes the configuration in them.
 func TestDeployKubernetes(t *testing.T) {
+	t.Parallel()
 	for name, env := range map[string][]string{"one.yaml": nil, "many.yaml": {"WSTICKET_SINGLE_USE=rediss://gateway:secret@redis.example:6380"}} {
 		t.Run(name, func(t *testing.T) {
 			var (

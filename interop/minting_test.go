@@ -85,6 +85,7 @@ func (l *mintingLanguage) program(t *testing.T) string {
 // ticket that it prints: for HS256 and HS512, and with a keyring in the middle of
 // a rotation, where only one of the keys may sign.
 func TestMintingPrograms(t *testing.T) {
+	t.Parallel()
 	for _, language := range mintingLanguages {
 		t.Run(language.fence, func(t *testing.T) {
 			t.Parallel()

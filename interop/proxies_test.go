@@ -170,7 +170,8 @@ func startHAProxy(t *testing.T, path, gateway string, quiet bool) (string, func(
 	socket := filepath.Join(dir, "socket")
 	places := []string{
 		"bind 127.0.0.1:8000", "bind unix@" + socket,
-		"server one 127.0.0.1:8080", "server one " + gateway,
+		// It would try a gateway that is gone three times more, a second apart.
+		"server one 127.0.0.1:8080", "retries 0\n    server one " + gateway,
 	}
 	if !quiet {
 		places = append(places, "    log-format ", "    option httplog # ")

@@ -11,8 +11,6 @@ const OPEN = 1, CLOSING = 2, CLOSED = 3;
 const LIMITS = { 400: 1, 403: 1, 3003: 1, 401: 2, 3000: 2 };
 const PASSING = /^(0|1001|1012|1013|3008|408|429|5..)$/; // for ever; 0 is no answer at all
 
-const HOUR = 3_600_000;
-
 const GONE = { code: 1006, reason: "", wasClean: false };
 
 export function connect({
@@ -34,7 +32,7 @@ export function connect({
     !/^wss?:[^#]+$/.test(address) && "a ws or http url without fragment",
     !ticketUrl == !getTicket && "either ticketUrl or getTicket",
     !WebSocket && "a WebSocket",
-    !(Math.min(baseDelay, maxDelay) > 0) && "delays above 0",
+    !(baseDelay > 0 && maxDelay > 0) && "delays above 0",
   ].filter(Boolean);
   if (lacks[0]) throw new TypeError("connect needs " + lacks.join(", "));
 
@@ -44,6 +42,7 @@ export function connect({
   let shown = []; // the tickets that were sent last
   let live; // the socket in use
   let hangUp; // ends the socket in use, or the attempt that is under way
+  let next; // takes over from the socket in use, if a renewal has one that is open
   let failures = 0, slotEnd = 0, notBefore = 0; // see retry
   let outcome, same = 1; // how the last attempt ended, and how many did in a row; 0 after a good connection
   let binaryType = "blob";
@@ -65,6 +64,7 @@ export function connect({
     run.due = Date.now() + ms;
     // What is to wait 2^31 ms or more, setTimeout runs at once.
     run.timer = setTimeout(() => { stop(run); run(); }, Math.min(ms, 2e9));
+    return ms;
   };
   const wake = (event) => {
     // The other tabs wake in the same moment.
@@ -75,14 +75,15 @@ export function connect({
     }
   };
 
-  const hold = (ms) => { if (ms > 0) notBefore = Math.max(notBefore, Date.now() + Math.min(ms, HOUR)); };
+  // For an hour at most: retry says so too, for a clock that was set back.
+  const hold = (ms) => { if (ms > 0) notBefore = Math.max(notBefore, Date.now() + Math.min(ms, 3_600_000)); };
 
   // What fails a mint; hold and refuse heed how long the mint wants to be left alone.
   const fault = (status, what) => ({ minting: true, status, error: new TypeError("the mint " + what) });
   const refuse = (from, error) => {
     const advice = from?.headers?.get?.("retry-after") ?? from?.retryAfter;
     hold(advice * 1000 || Date.parse(advice) - Date.now());
-    throw { ...fault(+from?.status || 0), error };
+    throw { minting: true, status: +from?.status || 0, error };
   };
 
   // dial mints and connects, once; with until, to take over from the socket in use, whose
@@ -90,7 +91,7 @@ export function connect({
   // more is heard of it.
   const dial = (until) => {
     const control = new AbortController();
-    let ws, over, opened;
+    let ws, over, opened, ready;
     const end = (how) => {
       if (over) return;
       drop();
@@ -99,13 +100,13 @@ export function connect({
       if (how.minting) emit("mintfailed", how);
       if (!LIMITS[how.status]) plan(until); // the server ends what it will not renew
     };
-    const expire = () => end(!ws && fault(0, "took too long"));
+    const expire = () => ready ? ready() : end(!ws && fault(0, "took too long"));
     const drop = expire.drop = () => { over = true; stop(expire); control.abort(); ws?.close(); };
     after(expire, timeout);
     (async () => {
-      let minted, since, age, life, tries = 2;
+      let minted, ticket, since, age, life, tries = 2;
       do {
-        if (!tries--) throw fault(0, "took too long");
+        if (!tries--) return expire();
         since = Date.now();
         attempts++;
         try {
@@ -119,13 +120,12 @@ export function connect({
           minted = await minted.json().catch(() => 0); // its error would quote what was read
         }
         if (over) return;
-        const { ticket, status, expires_in } = minted || 0;
-        if (!ticket?.match?.(/^[\w.~-]+$/) || shown.includes(ticket)) throw fault(+status || 200, "gave no new ticket");
+        ticket = minted?.ticket;
+        if (!ticket?.match?.(/^[\w.~-]+$/) || shown.includes(ticket)) throw fault(+minted?.status || 200, "gave no new ticket");
         notBefore = 0;
-        life = expires_in > 0 ? expires_in * 1000 : 10_000;
+        life = minted.expires_in > 0 ? minted.expires_in * 1000 : 10_000;
         age = Date.now() - since; // below 0 where the clock was set back
-      } while (!(age >= 0 && age <= life / 2));
-      const { ticket, url: at } = minted;
+      } while (age < 0 || age > life / 2);
       let later; // when the session of the ticket ends; nothing or NaN where it does not
       try {
         // For _ it should be /, but only numbers are read, and those are spelled without.
@@ -141,34 +141,39 @@ export function connect({
       }
       after(expire, Math.min(timeout, life - age));
       try {
-        const place = locate(at ?? address, address);
+        const place = locate(minted.url ?? address, address);
         if (!bySubprotocol) place.search += (place.search && "&") + "ticket=" + ticket;
         ws = new WebSocket(place.href, bySubprotocol ? [...offered, "ticket." + ticket] : offered);
       } catch ({ name }) {
         return end({ status: 400, error: new TypeError(name) }); // its message would quote the URL
       }
       ws.addEventListener("open", () => {
-        if (over) return;
-        opened = true;
-        const leave = hangUp;
-        hangUp = drop;
-        stop(expire);
-        live = ws;
-        ws.binaryType = binaryType;
-        after(() => { failures = slotEnd = same = 0; }, stableAfter);
-        plan(later);
-        queue.splice(0).map(async (data) => ws.send(data)); // what one throws is heard, and stops nothing
-        emit("open", { renewed: !!until });
-        if (until) leave();
+        next = ready = () => {
+          if (over) return;
+          opened = true;
+          if (until) hangUp?.();
+          hangUp = drop;
+          stop(expire);
+          live = ws;
+          ws.binaryType = binaryType;
+          after(() => { failures = slotEnd = same = 0; }, stableAfter);
+          plan(later);
+          queue.splice(0).map(async (data) => ws.send(data)); // what one throws is heard, and stops nothing
+          emit("open", { renewed: !!until });
+        };
+        // A refusal may come as a close behind open: so what is in use stays until there is
+        // a message, or for a second.
+        until ? after(expire, 1_000) : ready();
       });
       ws.addEventListener("message", (event) => {
         if (over || state) return;
+        opened || ready();
         failures = slotEnd = 0;
         emit("message", null, new MessageEvent("message", event));
       });
       // Some runtimes let no close follow the error of a handshake, and Deno calls a reset
       // code 0. The ws of npm tells the status of a handshake in words.
-      ws.addEventListener("error", ({ message }) => opened || end({ status: +/response: (\d{3})$/.exec(message)?.[1] || undefined }));
+      ws.addEventListener("error", ({ message }) => opened || end({ status: +/response: (...)$/.exec(message)?.[1] || undefined }));
       ws.addEventListener("close", ({ code, reason, wasClean }) => end(opened && { code: code || 1006, reason, wasClean }));
     })().catch((how) => end(how?.minting ? how : { minting: true, error: how }));
     return drop;
@@ -185,16 +190,16 @@ export function connect({
     settle();
     const now = Date.now();
     const width = Math.min(maxDelay, baseDelay * 1.25 ** failures++);
-    const slot = Math.max(now, Math.min(notBefore, now + HOUR), Math.min(slotEnd, now + maxDelay));
+    const slot = Math.max(now, Math.min(notBefore, now + 3_600_000), Math.min(slotEnd, now + maxDelay));
     slotEnd = slot + width;
-    const delay = slot + Math.random() * width - now;
-    after(start, delay);
-    return delay;
+    return after(start, slot + Math.random() * width - now);
   };
 
   const down = (how) => {
-    hangUp = live = null;
     if (state) return finish(how);
+    hangUp = live = null;
+    next?.();
+    if (live) return;
     const { minting, status = how.code } = how;
     // A gateway that has just started refuses every ticket for five seconds, one whose
     // Redis has forgotten for nine.
@@ -205,7 +210,7 @@ export function connect({
     if (!ends) how.retryIn = retry();
     if (minting) emit("mintfailed", how);
     else if (!how.opened) emit("error");
-    if (ends) finish(how, minting && status == 401 ? "unauthorized" : /^(403|3003)$/.test(status) ? "forbidden" : "gaveup");
+    if (ends) finish(how, minting && status == 401 ? "unauthorized" : status == 403 || status == 3003 ? "forbidden" : "gaveup");
     else if (!minting) emit("close", how);
   };
 

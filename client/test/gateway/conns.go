@@ -132,17 +132,18 @@ func (s *server) connect(w http.ResponseWriter, r *http.Request) {
 	}
 	defer raw.Close()
 	c := &conn{Conn: raw, name: r.URL.Query().Get("name")}
+	f, failing := s.fault("accepted")
 	s.mu.Lock()
 	s.opened++
+	if !failing {
+		s.conns[c] = true
+	}
 	s.mu.Unlock()
-	if f, failing := s.fault("accepted"); failing {
+	if failing {
 		c.end(f.Close)
 		io.Copy(io.Discard, c)
 		return
 	}
-	s.mu.Lock()
-	s.conns[c] = true
-	s.mu.Unlock()
 	defer func() {
 		s.mu.Lock()
 		delete(s.conns, c)

@@ -132,6 +132,24 @@ describe("browsers", { skip: slow, concurrency: 2 }, () => Object.entries(browse
       clean(gateway);
     });
 
+    test("a renewal that is refused behind its open costs the page nothing, and is tried again", async (t) => {
+      const { gateway, start, saw, state, says } = await open(t);
+      if (!gateway) return;
+      await gateway.control("session=20s");
+      await start();
+      await says("before");
+      await gateway.control("of=accepted&close=3003&times=1");
+      await until("the second is refused", async () => (await gateway.stats()).opened === 2);
+      await says("over the first");
+      assert.equal((await gateway.stats()).live, 1);
+      await gateway.control("session=1h");
+      await saw("open renewed");
+      await says("over the third");
+      assert.deepEqual((await state()).events, ["open", "message before", "message over the first", "open renewed", "message over the third"]);
+      assert.equal((await gateway.stats()).opened, 3);
+      clean(gateway);
+    });
+
     test("refusals that a page can see: 101, and a close frame with 3000, 3003, 1013", async (t) => {
       const { gateway, start, saw } = await open(t);
       if (!gateway) return;

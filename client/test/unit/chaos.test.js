@@ -70,6 +70,7 @@ async function chaos(t, seed) {
       if (rarely(faulty)) return one([() => s.refuse(), () => s.refuse("Unexpected server response: " + one(mayEnd ? [400, 401, 403] : [503])), () => s.acceptAndClose(one(codes)), () => {}])();
       s.accept();
       if (rarely(0.3)) s.message("hi");
+      if (rarely(faulty / 2)) world.clock.setTimeout(() => s.end(one(codes)), chance() * 1_500); // in the middle of a takeover, perhaps
     };
     if (rarely(0.5)) world.clock.setTimeout(act, chance() * (faulty ? 12_000 : 500));
     else act();

@@ -150,6 +150,15 @@ test("each piece of JavaScript in docs/client.md and the README runs", async (t)
       await world.clock.pass(2_000);
       assert.equal(world.last.ticket, "t");
     }
+    if (code.includes("answer.redirected")) {
+      seen.add("answer.redirected");
+      const login = Response.json("the page of a login");
+      Object.defineProperty(login, "redirected", { value: true });
+      world.fetch = async () => login;
+      world.last.end();
+      await world.clock.pass(20_000);
+      assert.equal(world.clock.waiting, 0, "it has given up");
+    }
     if (code.includes("renew:")) {
       seen.add("renew:");
       await world.clock.pass(571_000);
@@ -157,5 +166,5 @@ test("each piece of JavaScript in docs/client.md and the README runs", async (t)
       assert.equal(JSON.parse(world.last.sent[0]).renew.split(".").length, 3);
     }
   }
-  assert.equal(seen.size, 8, [...seen].join());
+  assert.equal(seen.size, 9, [...seen].join());
 });

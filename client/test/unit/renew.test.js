@@ -31,10 +31,12 @@ test("the second socket is open before the first is closed", async (t) => {
   socket.addEventListener("open", () => { order.push("event"); socket.send("subscribe"); });
   await world.clock.pass(539_999);
   assert.equal(getTicket.asked.length, 1, "not before the last minute");
-  await world.clock.pass(30_001);
-  assert.equal(getTicket.asked.length, 2, "nor in its second half");
-  await settled();
-  assert.deepEqual(order, ["connect 1", "event", "open 1", "connect 2", "event", "open 2", "close 1 1005"]);
+  while (getTicket.asked.length < 2) await world.clock.pass(500);
+  assert.ok(world.clock.ran < 570_500, "nor in its second half");
+  await world.clock.pass(400);
+  assert.deepEqual(order, ["connect 1", "event", "open 1", "connect 2", "open 2"]);
+  await world.clock.pass(1_000);
+  assert.deepEqual(order.slice(5), ["event", "close 1 1005"]);
   assert.deepEqual(lines, ["open", "open renewed"]);
   assert.deepEqual(world.sockets.map((s) => s.sent), [["subscribe"], ["subscribe"]], "what is sent goes to the new one");
   world.sockets[0].message("late");
@@ -42,7 +44,7 @@ test("the second socket is open before the first is closed", async (t) => {
   assert.deepEqual(lines.slice(2), ["message new"]);
 
   // And so on, until the socket in use is lost.
-  await world.clock.pass(570_000);
+  await world.clock.pass(571_000);
   assert.equal(lines.at(-1), "open renewed");
   assert.deepEqual(world.sockets.map((s) => s.readyState), [3, 3, 1]);
   world.last.end(1001);
@@ -50,6 +52,92 @@ test("the second socket is open before the first is closed", async (t) => {
   await world.clock.pass(2_000);
   assert.equal(lines.at(-1), "open");
   assert.equal(world.replayed, 0);
+});
+
+test("a second socket that is closed right behind its open costs nothing: the first stays, and another is tried", async (t) => {
+  for (const code of [1013, 3000, 3003, 3008]) {
+    for (const after of [0, 900]) {
+      const world = install(t), getTicket = sessions(world, 600);
+      let refused = 0;
+      world.serve = (s) => {
+        s.accept();
+        if (world.sockets.length !== 2) return;
+        refused++;
+        world.clock.setTimeout(() => s.end(code), after);
+      };
+      const socket = connect({ url: URL, getTicket });
+      const lines = listen(socket);
+      while (!refused) await world.clock.pass(100);
+      await world.clock.pass(1_000);
+      assert.deepEqual(world.sockets.map((s) => s.readyState), [1, 3]);
+      socket.send("to the first");
+      assert.deepEqual(world.sockets[0].sent, ["to the first"]);
+      await world.clock.pass(599_999 - world.clock.ran);
+      assert.deepEqual(lines, ["open", "open renewed"], `${code} after ${after} ms`);
+      assert.equal(world.replayed, 0);
+      socket.close();
+    }
+  }
+});
+
+test("where every second socket is closed, the first stays until the session ends, and the tries are few", async (t) => {
+  const world = install(t), getTicket = sessions(world, 600);
+  getTicket.instead = async ({ attempt }) => ({ ticket: sessionTicket(attempt, 600 + attempt), expires_in: 10 });
+  world.serve = (s) => world.sockets.length === 1 ? s.accept() : s.acceptAndClose(3003);
+  const lines = listen(connect({ url: URL, getTicket }));
+  await world.clock.pass(599_999);
+  assert.ok(world.sockets.length > 2 && world.sockets.length < 12, `${world.sockets.length} sockets`);
+  assert.deepEqual(lines, ["open"]);
+  assert.equal(world.sockets[0].readyState, 1);
+});
+
+test("the second socket takes over with its first message, and not before it", async (t) => {
+  const world = install(t), getTicket = sessions(world, 600);
+  const socket = connect({ url: URL, getTicket });
+  const lines = listen(socket);
+  while (world.sockets.length < 2) await world.clock.pass(100);
+  const [first, second] = world.sockets;
+  socket.send("before");
+  first.message("old");
+  second.message("hello");
+  first.message("late");
+  socket.send("behind");
+  await settled();
+  assert.deepEqual(lines, ["open", "message old", "open renewed", "message hello"]);
+  assert.deepEqual([first.sent, second.sent], [["before"], ["behind"]]);
+  assert.deepEqual([first.readyState, second.readyState], [3, 1]);
+  await world.clock.pass(5_000);
+  assert.deepEqual(lines.slice(4), [], "and once");
+});
+
+test("where the first is lost while the second waits, the second takes over at once", async (t) => {
+  const world = install(t), getTicket = sessions(world, 600);
+  const socket = connect({ url: URL, getTicket });
+  const lines = listen(socket);
+  for (const n of [2, 3]) { // a server that lets a user have one connection does so each time
+    while (world.sockets.length < n) await world.clock.pass(500);
+    world.sockets[n - 2].end(4001);
+    socket.send("on");
+    assert.deepEqual(world.last.sent, ["on"]);
+    assert.deepEqual(lines.slice(n - 1), ["open renewed"]);
+  }
+  world.last.end(1001);
+  assert.deepEqual(lines.slice(3), ["close 1001"], "and the loss of that one is a loss");
+  await world.clock.pass(2_000);
+  assert.deepEqual(lines.slice(4), ["open"]);
+});
+
+test("close() while the second waits ends both", async (t) => {
+  const world = install(t), getTicket = sessions(world, 600);
+  const socket = connect({ url: URL, getTicket });
+  const lines = listen(socket);
+  while (world.sockets.length < 2) await world.clock.pass(100);
+  assert.deepEqual(world.sockets.map((s) => s.readyState), [1, 1]);
+  socket.close(1000);
+  await settled();
+  assert.deepEqual(world.sockets.map((s) => s.readyState), [3, 3]);
+  assert.deepEqual(lines, ["open", "close 1000 for good"]);
+  assert.equal(world.clock.waiting, 0);
 });
 
 test("renewals of sessions that end together are spread", async (t) => {
@@ -253,7 +341,7 @@ test("after a sleep past the session's end it renews when the tab is seen", asyn
   await settled();
   world.clock.sleep(900_000);
   world.document.set(false);
-  await world.clock.pass(2_000);
+  await world.clock.pass(3_000);
   assert.deepEqual(lines, ["open", "open renewed"]);
 });
 

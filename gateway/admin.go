@@ -88,15 +88,6 @@ func (g *Gateway) connections(w http.ResponseWriter, _ *http.Request) {
 	})
 }
 
-// A closeCall is the body of POST /close: exactly one of the first three.
-type closeCall struct {
-	SessionID string `json:"sid"`
-	Subject   string `json:"sub"`
-	All       bool   `json:"all"`
-	Spread    string `json:"spread"`
-	Cause     string `json:"cause"`
-}
-
 const maxCloseCall = 16 << 10
 
 // close ends connections: on every node, where there is a bus.
@@ -125,33 +116,47 @@ func (g *Gateway) close(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, http.StatusOK, map[string]any{"closed": true})
 }
 
+// readClose reads the body of POST /close: exactly one of sid, sub and all, and spread and
+// cause where they are wanted.
 func readClose(body []byte) (live.Ending, error) {
-	d := json.NewDecoder(strings.NewReader(string(body)))
-	d.DisallowUnknownFields()
-	var call closeCall
-	err := d.Decode(&call)
-	if _, behind := d.Token(); err != nil || behind != io.EOF {
-		return live.Ending{}, fmt.Errorf(`give a JSON object: {"sid":"…"}, {"sub":"…"} or {"all":true,"spread":"30s"}`)
+	var call struct {
+		sid, sub, spread, cause string
+		all                     bool
 	}
-	// Package json writes U+FFFD for what is no character: it would be nobody's name.
-	if strings.ContainsRune(call.SessionID+call.Subject, utf8.RuneError) {
-		return live.Ending{}, fmt.Errorf("sid or sub has half of a character in it, or U+FFFD, which stands for one")
+	texts := map[string]*string{"sid": &call.sid, "sub": &call.sub, "spread": &call.spread, "cause": &call.cause}
+	err := members(body, func(name string, value json.RawMessage) error {
+		switch text := texts[name]; {
+		case text != nil && (value[0] != '"' || json.Unmarshal(value, text) != nil):
+			return fmt.Errorf("has a %s that is no string", name)
+		case text != nil && strings.ContainsRune(*text, utf8.RuneError):
+			return fmt.Errorf("has half of a character in %s, or U+FFFD, which stands for one", name)
+		case text != nil:
+			return nil
+		case name != "all":
+			return fmt.Errorf("has %.32q, which this call does not know", name)
+		case json.Unmarshal(value, &call.all) != nil:
+			return fmt.Errorf("has an all that is neither true nor false")
+		}
+		return nil
+	})
+	if err != nil {
+		return live.Ending{}, fmt.Errorf(`the body %w; give a JSON object: {"sid":"…"}, {"sub":"…"} or {"all":true,"spread":"30s"}`, err)
 	}
-	ending := live.Ending{SessionID: call.SessionID, Subject: call.Subject, All: call.All, At: time.Now().Unix()}
+	ending := live.Ending{SessionID: call.sid, Subject: call.sub, All: call.all, At: time.Now().Unix()}
 	switch {
-	case call.Cause != "":
-		if err := ending.Cause.UnmarshalText([]byte(call.Cause)); err != nil {
+	case call.cause != "":
+		if err := ending.Cause.UnmarshalText([]byte(call.cause)); err != nil {
 			return live.Ending{}, err
 		}
-	case call.SessionID != "":
+	case call.sid != "":
 		ending.Cause = live.Ended
-	case call.Subject != "":
+	case call.sub != "":
 		ending.Cause = live.Forbidden
 	default:
 		ending.Cause = live.GoingAway
 	}
-	if call.Spread != "" {
-		spread, err := time.ParseDuration(call.Spread)
+	if call.spread != "" {
+		spread, err := time.ParseDuration(call.spread)
 		if err != nil {
 			return live.Ending{}, fmt.Errorf("spread is no duration; write it as 30s")
 		}

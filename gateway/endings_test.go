@@ -45,11 +45,44 @@ func TestEndingsClock(t *testing.T) {
 	}
 }
 
-// TestCloseNobody: a name that Unicode cannot hold ends nobody, and says so.
-func TestCloseNobody(t *testing.T) {
-	for _, body := range []string{`{"sid":"a\ud800"}`, "{\"sub\":\"a\xff\"}"} {
-		if _, err := readClose([]byte(body)); err == nil {
-			t.Errorf("%q is taken", body)
+// TestClose: a body that is not exactly one call ends nobody, and the answer says why.
+func TestClose(t *testing.T) {
+	for body, why := range map[string]string{
+		"":                            "no JSON object",
+		`["sid"]`:                     "no JSON object",
+		`{"sid":"a"`:                  "no JSON object",
+		`{"sid":"a"}{"sub":"b"}`:      "behind the object",
+		`{"sid":"a","sid":"b"}`:       `"sid" twice`,
+		`{"sid":"a","sub":"b"}`:       "exactly one",
+		`{}`:                          "exactly one",
+		`{"all":false}`:               "exactly one",
+		`{"sid":""}`:                  "exactly one",
+		`{"SID":"a"}`:                 `"SID", which this call does not know`,
+		`{"sid":"a","nope":1}`:        `"nope"`,
+		`{"sid":7}`:                   "sid that is no string",
+		`{"sub":null}`:                "sub that is no string",
+		`{"all":"true"}`:              "neither true nor false",
+		`{"all":true,"spread":"x"}`:   "spread is no duration",
+		`{"sid":"a","cause":"x"}`:     "cause",
+		`{"sid":"a\ud800"}`:           "half of a character",
+		"{\"sub\":\"a\xff\"}":         "UTF-8",
+		`{"all":true,"spread":"48h"}`: "Spread",
+	} {
+		if _, err := readClose([]byte(body)); err == nil || !strings.Contains(err.Error(), why) {
+			t.Errorf("%q: %v, want %s", body, err, why)
+		}
+	}
+	for body, want := range map[string]live.Ending{
+		`{"sid":"a"}`:                   {SessionID: "a", Cause: live.Ended},
+		` {"sub":"b"} `:                 {Subject: "b", Cause: live.Forbidden},
+		`{"spread":"30s","all":true}`:   {All: true, Cause: live.GoingAway, Spread: 30 * time.Second},
+		`{"sub":"b","cause":"ended"}`:   {Subject: "b", Cause: live.Ended},
+		`{"sid":"\u00e4 \ud83d\ude00"}`: {SessionID: "ä 😀", Cause: live.Ended},
+	} {
+		ending, err := readClose([]byte(body))
+		want.At = ending.At
+		if err != nil || ending != want || time.Since(time.Unix(ending.At, 0)) > time.Minute {
+			t.Errorf("%s: %v, %v", body, ending, err)
 		}
 	}
 }

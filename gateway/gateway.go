@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"net/netip"
 	"strconv"
@@ -20,16 +21,17 @@ import (
 // A Gateway takes WebSocket handshakes, lets in who brings a ticket, and hands the
 // connection on. Make one with [New]; [Gateway.Serve] runs it.
 type Gateway struct {
-	state    atomic.Pointer[state]
-	guard    guard
-	registry *live.Registry
-	seats    seats
-	metrics  *metrics
-	traces   *traces // nil where none are made
-	log      *logger
-	draining atomic.Bool
-	tunnels  tunnels
-	waiting  waiting
+	state                   atomic.Pointer[state]
+	guard                   guard
+	listener, adminListener net.Listener // the second is nil where there is none
+	registry                *live.Registry
+	seats                   seats
+	metrics                 *metrics
+	traces                  *traces // nil where none are made
+	log                     *logger
+	draining                atomic.Bool
+	tunnels                 tunnels
+	waiting                 waiting
 }
 
 // state is what a reload replaces, whole.

@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -126,40 +125,17 @@ func (a *asker) claims(r *http.Request) (*wsticket.Claims, error) {
 // that the ticket format gives it. What the format leaves to the application goes into
 // the ticket as it is.
 func readClaims(body []byte) (*wsticket.Claims, error) {
-	// Package json would put one letter for all that is none, and so make two users one.
-	if !utf8.Valid(body) {
-		return nil, fmt.Errorf("%w is not UTF-8", errAnswer)
-	}
-	d := json.NewDecoder(bytes.NewReader(body))
-	d.UseNumber()
-	if token, err := d.Token(); err != nil || token != json.Delim('{') {
-		return nil, fmt.Errorf("%w is no JSON object", errAnswer)
-	}
 	c := &wsticket.Claims{}
-	seen := map[string]bool{}
-	for d.More() {
-		token, err := d.Token()
-		name, ok := token.(string)
-		if err != nil || !ok {
-			return nil, fmt.Errorf("%w is no JSON object", errAnswer)
-		}
-		if seen[name] {
-			return nil, fmt.Errorf("%w has %.32q twice", errAnswer, name)
-		}
-		seen[name] = true
-		var value json.RawMessage
-		if err := d.Decode(&value); err != nil {
-			return nil, fmt.Errorf("%w is no JSON object", errAnswer)
-		}
-		if err := setClaim(c, name, value); err != nil {
-			return nil, err
-		}
+	var fault error
+	err := members(body, func(name string, value json.RawMessage) error {
+		fault = setClaim(c, name, value)
+		return fault
+	})
+	if fault != nil {
+		return nil, fault
 	}
-	if _, err := d.Token(); err != nil {
-		return nil, fmt.Errorf("%w is no JSON object", errAnswer)
-	}
-	if _, err := d.Token(); err != io.EOF {
-		return nil, fmt.Errorf("%w has something behind the object", errAnswer)
+	if err != nil {
+		return nil, fmt.Errorf("%w %w", errAnswer, err)
 	}
 	if c.Subject == "" {
 		return nil, fmt.Errorf("%w has no sub; answer 401 for a stranger", errAnswer)

@@ -1,6 +1,8 @@
 package gateway
 
 import (
+	"context"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -52,6 +54,40 @@ func TestRestart(t *testing.T) {
 		if _, err := os.Stat(path); err == nil {
 			t.Errorf("%s is still there: a second process could load it", path)
 		}
+	}
+	w.stop()
+
+	// A start that fails leaves the state to the next, and so does one that is ended at once.
+	fresh, used = w.ticket(wsticket.Claims{}), fresh
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	for name, set := range map[string]func(*Config){
+		"listen: ": func(c *Config) { c.Listen = taken.Addr().String() },
+		"admin: ":  func(c *Config) { c.Admin = taken.Addr().String() },
+	} {
+		fails := config
+		set(&fails)
+		if _, err := New(t.Context(), fails, w.logs); err == nil || !strings.HasPrefix(err.Error(), name) {
+			t.Errorf("%v, want %s", err, name)
+		}
+	}
+	g, err := New(t.Context(), config, w.logs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended, end := context.WithCancel(t.Context())
+	end()
+	if err := g.Serve(ended, func(string) {}); err != nil {
+		t.Error(err)
+	}
+	w.start(config)
+	w.echoes(w.mustDial("/ws?ticket="+fresh, nil))
+	for _, ticket := range []string{used, fresh, over} {
+		_, err := w.dial("/ws?ticket="+ticket, nil)
+		w.wantStatus(err, 401)
 	}
 	w.stop()
 

@@ -20,9 +20,9 @@ import (
 )
 
 // New makes a gateway of a configuration, and reports all faults of it at once. Log
-// lines go to logs. It connects to the store of single-use, if there is one, and takes
-// no connections yet; ctx bounds the making alone.
-func New(ctx context.Context, config Config, logs io.Writer) (*Gateway, error) {
+// lines go to logs. It listens, connects to the store of single-use, if there is one, and
+// takes no connections yet; ctx bounds the making alone. Call Serve after it.
+func New(ctx context.Context, config Config, logs io.Writer) (_ *Gateway, err error) {
 	out, err := config.compile()
 	if err != nil {
 		return nil, err
@@ -35,6 +35,16 @@ func New(ctx context.Context, config Config, logs io.Writer) (*Gateway, error) {
 	g.waiting.told = func() {
 		g.log.sampled(slog.LevelWarn, "closed a new connection: those that have not shaken hands use half of the descriptors")
 	}
+	// Before the state file is read, which takes it away: a start that fails because
+	// somebody else listens there must not cost it.
+	if err := g.listen(&config); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			g.closeListeners()
+		}
+	}()
 	if g.guard, err = newGuard(ctx, &config, func(err error) { g.log.Warn("state", "why", err.Error()) }); errors.Is(err, errStateInUse) {
 		return nil, fmt.Errorf("state: %w", err)
 	} else if err != nil {
@@ -97,23 +107,15 @@ func (g *Gateway) Serve(ctx context.Context, ready func(addr string)) error {
 	defer g.log.tellAll()
 	defer g.traces.close()
 	defer g.guard.Close()
+	defer g.closeListeners()
 	config := g.state.Load().config
-	listener, err := listen(config.Listen)
-	if err != nil {
-		return fmt.Errorf("listen: %w", err)
-	}
-	defer listener.Close()
 	background, stop := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	defer running.Wait()
 	defer stop()
-	if config.Admin != "" {
-		admin, err := listen(config.Admin)
-		if err != nil {
-			return fmt.Errorf("admin: %w", err)
-		}
+	if g.adminListener != nil {
 		server := g.server(g.admin(), config)
-		running.Go(func() { server.Serve(admin) })
+		running.Go(func() { server.Serve(g.adminListener) })
 		defer server.Close()
 	}
 	running.Go(func() { g.watch(background) })
@@ -140,6 +142,7 @@ func (g *Gateway) Serve(ctx context.Context, ready func(addr string)) error {
 			return nil
 		}
 	}
+	listener := g.listener
 	if cert := g.state.Load().cert; cert != nil {
 		listener = tls.NewListener(listener, g.tlsConfig())
 	}
@@ -262,6 +265,27 @@ func (g *Gateway) keyringFault(err error) {
 		return
 	}
 	g.log.Error("keyring not loaded; the one in force stays", "why", err.Error())
+}
+
+func (g *Gateway) listen(config *Config) (err error) {
+	if g.listener, err = listen(config.Listen); err != nil {
+		return fmt.Errorf("listen: %w", err)
+	}
+	if config.Admin == "" {
+		return nil
+	}
+	if g.adminListener, err = listen(config.Admin); err != nil {
+		g.listener.Close()
+		return fmt.Errorf("admin: %w", err)
+	}
+	return nil
+}
+
+func (g *Gateway) closeListeners() {
+	g.listener.Close()
+	if g.adminListener != nil {
+		g.adminListener.Close()
+	}
 }
 
 func listen(address string) (net.Listener, error) {

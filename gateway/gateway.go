@@ -41,6 +41,7 @@ type state struct {
 	gate       *wsticket.Gate // of handshakes
 	verifyGate *wsticket.Gate // of subrequests; nil where there are none
 	mint       http.Handler   // nil where nothing is minted
+	mintRates  *mintRates     // of that
 	proxied    http.Handler   // the gate with the proxy behind it
 }
 
@@ -58,6 +59,7 @@ type handshakeKey struct{}
 type parts struct {
 	gate, verifyGate *wsticket.Gate
 	mint             *wsticket.MintHandler
+	mintRates        *mintRates
 }
 
 // library makes the parts of the library. g is nil where they are made to see whether
@@ -106,8 +108,11 @@ func (c *Config) library(out *compiled, guard wsticket.ReplayGuard, g *Gateway) 
 			Issuer: issuer, Audiences: c.Audiences})
 		if err != nil {
 			fault(err)
-		} else if p.mint, err = g.newMint(c, out, signer); err != nil {
-			fault(err)
+		} else {
+			p.mintRates = g.ratesFor(c.MintRate)
+			if p.mint, err = g.newMint(c, out, signer, p.mintRates); err != nil {
+				fault(err)
+			}
 		}
 	}
 	if len(faults) > 0 {
@@ -116,12 +121,22 @@ func (c *Config) library(out *compiled, guard wsticket.ReplayGuard, g *Gateway) 
 	return p, nil
 }
 
-func (g *Gateway) newMint(c *Config, out *compiled, signer *wsticket.Signer) (*wsticket.MintHandler, error) {
+// ratesFor goes on with those in force where the limit is the same: who has used it up
+// must not get it anew by a reload.
+func (g *Gateway) ratesFor(perMinute int) *mintRates {
+	if g != nil {
+		if old := g.state.Load(); old != nil && old.mintRates != nil && old.mintRates.perMinute == perMinute {
+			return old.mintRates
+		}
+	}
+	return &mintRates{perMinute, newRates(perMinute), newRates(10 * perMinute)}
+}
+
+func (g *Gateway) newMint(c *Config, out *compiled, signer *wsticket.Signer, rates *mintRates) (*wsticket.MintHandler, error) {
 	ask := newAsker(out.ask, c.Timeout, out.proxies)
 	if g != nil {
 		ask.traces = g.traces
 	}
-	bySubject, byAddress := newRates(c.MintRate), newRates(10*c.MintRate)
 	// Those who are told to wait must not all come back in the same second.
 	tooMany := func(wait time.Duration) error { return wsticket.TooManyRequests(wait + rand.N(wait+time.Second)) }
 	return wsticket.NewMintHandler(wsticket.MintConfig{
@@ -129,7 +144,7 @@ func (g *Gateway) newMint(c *Config, out *compiled, signer *wsticket.Signer) (*w
 		Origins: c.Origins,
 		Authenticate: func(r *http.Request) (*wsticket.Claims, error) {
 			// Before the backend is asked, which strangers could keep busy otherwise.
-			if wait, ok := byAddress.allow(time.Now(), neighbourhood(out.proxies.client(r))); !ok {
+			if wait, ok := rates.byAddress.allow(time.Now(), neighbourhood(out.proxies.client(r))); !ok {
 				return nil, tooMany(wait)
 			}
 			claims, err := ask.authenticate(r)
@@ -144,7 +159,7 @@ func (g *Gateway) newMint(c *Config, out *compiled, signer *wsticket.Signer) (*w
 			return claims, nil
 		},
 		Allow: func(_ *http.Request, claims *wsticket.Claims) error {
-			if wait, ok := bySubject.allow(time.Now(), claims.Subject); !ok {
+			if wait, ok := rates.bySubject.allow(time.Now(), claims.Subject); !ok {
 				return tooMany(wait)
 			}
 			return nil

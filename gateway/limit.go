@@ -74,6 +74,12 @@ type bucket struct {
 	limiter *rate.Limiter
 }
 
+// mintRates bound the mint, by who asks and from where.
+type mintRates struct {
+	perMinute            int
+	bySubject, byAddress *rates
+}
+
 const rateBuckets = 1 << 14
 
 func newRates(perMinute int) *rates {

@@ -231,6 +231,18 @@ func TestMintRates(t *testing.T) {
 	if status, _ := mint("198.51.100.2", "cy"); status != 200 {
 		t.Errorf("another address: %d", status)
 	}
+
+	// A reload gives nobody anew what is used up, unless it sets another limit.
+	config := w.g.state.Load().config
+	for rate, want := range []int{429, 200} {
+		config.MintRate += rate
+		if err := w.g.Reload(config); err != nil {
+			t.Fatal(err)
+		}
+		if status, _ := mint(fmt.Sprintf("198.51.100.%d", 3+rate), "ada"); status != want {
+			t.Errorf("after a reload with %d more a minute: %d, want %d", rate, status, want)
+		}
+	}
 }
 
 // TestUnfitClaims: claims that fit into no ticket are a fault of the backend as any

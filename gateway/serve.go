@@ -86,7 +86,7 @@ func (g *Gateway) newState(config Config, out *compiled) (*state, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &state{config: config, compiled: out, gate: p.gate, verifyGate: p.verifyGate}
+	s := &state{config: config, compiled: out, gate: p.gate, verifyGate: p.verifyGate, mintRates: p.mintRates}
 	if p.mint != nil {
 		s.mint = g.metrics.countMinted(p.mint)
 	}

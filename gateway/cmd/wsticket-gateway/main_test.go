@@ -168,7 +168,7 @@ func TestReload(t *testing.T) {
 	}))
 	defer backend.Close()
 	write := func(mintPath, more string) {
-		put(t, config, "listen: 127.0.0.1:0\nleeway: 1s\nkeys: "+keys+"\nupstream: "+backend.URL+"\nmint-auth: "+backend.URL+"\nmint-path: "+mintPath+"\n"+more)
+		put(t, config, "listen: 127.0.0.1:0\nleeway: 1s\nmint-rate: 600\nkeys: "+keys+"\nupstream: "+backend.URL+"\nmint-auth: "+backend.URL+"\nmint-path: "+mintPath+"\n"+more)
 	}
 	write("/one", "")
 	p := start(t, "serve", "-config", config)

@@ -166,8 +166,8 @@ export function connect({
         until ? after(expire, 1_000) : ready();
       });
       ws.addEventListener("message", (event) => {
-        if (over || state) return;
         opened || ready();
+        if (over || state) return; // perhaps by a handler of that open
         failures = slotEnd = 0;
         emit("message", null, new MessageEvent("message", event));
       });

@@ -108,6 +108,7 @@ const MUTANTS = [
   ["8: without a message it never takes over", "until ? after(expire, 1_000) : ready();", "until || ready();"],
   ["8: a message does not make it take over", "        opened || ready();\n", ""],
   ["8: it takes over with each message", "opened || ready();", "ready();"],
+  ["8: a message after close() in the open of a takeover", "        opened || ready();\n        if (over || state) return; //", "        if (over || state) return;\n        opened || ready(); //"],
   ["8: when the time is over it is given up", "ready ? ready() : end(", "end("],
   ["8: an open socket is dropped where the first is lost", "    next?.();\n", ""],
   ["8: it takes over from the one that was lost, and the loss is told", "    if (live) return;\n", ""],

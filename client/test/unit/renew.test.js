@@ -110,6 +110,20 @@ test("the second socket takes over with its first message, and not before it", a
   assert.deepEqual(lines.slice(4), [], "and once");
 });
 
+test("close() in the open of a takeover is the end, also where a message brought it or a loss", async (t) => {
+  for (const deed of [(first, second) => second.message("hello"), (first) => first.end(1006), () => {}]) {
+    const world = install(t), getTicket = sessions(world, 600);
+    const socket = connect({ url: URL, getTicket });
+    const lines = listen(socket);
+    socket.addEventListener("open", ({ renewed }) => renewed && socket.close(1000));
+    while (world.sockets.length < 2) await world.clock.pass(100);
+    deed(...world.sockets);
+    await world.clock.pass(1_000);
+    assert.deepEqual(lines, ["open", "open renewed", "close 1000 for good"]);
+    assert.deepEqual([world.sockets.map((s) => s.readyState), world.clock.waiting], [[3, 3], 0]);
+  }
+});
+
 test("where the first is lost while the second waits, the second takes over at once", async (t) => {
   const world = install(t), getTicket = sessions(world, 600);
   const socket = connect({ url: URL, getTicket });

@@ -96,9 +96,11 @@ export function connect({
       if (over) return;
       drop();
       how = { opened, ...GONE, ...how };
-      if (opened || !until) return down(how);
-      if (how.minting) emit("mintfailed", how);
-      if (!LIMITS[how.status]) plan(until); // the server ends what it will not renew
+      if (opened || !until) down(how);
+      else {
+        if (how.minting) emit("mintfailed", how);
+        if (!LIMITS[how.status]) plan(until); // the server ends what it will not renew
+      }
     };
     const expire = () => ready ? ready() : end(!ws && fault(0, "took too long"));
     const drop = expire.drop = () => { over = true; stop(expire); control.abort(); ws?.close(); };
@@ -149,8 +151,8 @@ export function connect({
       }
       ws.addEventListener("open", () => {
         next = ready = () => {
-          if (over) return;
-          opened = true;
+          opened = !over && ws.readyState == OPEN;
+          if (!opened) return; // it was left, or its close frame has come and its close has not
           if (until) hangUp?.();
           hangUp = drop;
           stop(expire);
@@ -252,7 +254,7 @@ export function connect({
     }
     send(data) {
       if (live?.readyState == OPEN) return live.send(data);
-      if (state || queue.length >= buffer) throw new DOMException("the socket is not open", "InvalidStateError");
+      if (state || queue.length >= buffer) throw new DOMException("not open", "InvalidStateError");
       queue.push(data);
     }
     close(code, reason) {

@@ -56,19 +56,20 @@ test("the second socket is open before the first is closed", async (t) => {
 
 test("a second socket that is closed right behind its open costs nothing: the first stays, and another is tried", async (t) => {
   for (const code of [1013, 3000, 3003, 3008]) {
-    for (const after of [0, 900]) {
+    for (const after of [0, 900, 2_000]) { // a browser tells of the close frame when the connection is gone
       const world = install(t), getTicket = sessions(world, 600);
       let refused = 0;
       world.serve = (s) => {
         s.accept();
         if (world.sockets.length !== 2) return;
         refused++;
+        if (after > 1_000) s.readyState = 2;
         world.clock.setTimeout(() => s.end(code), after);
       };
       const socket = connect({ url: URL, getTicket });
       const lines = listen(socket);
       while (!refused) await world.clock.pass(100);
-      await world.clock.pass(1_000);
+      await world.clock.pass(after + 100);
       assert.deepEqual(world.sockets.map((s) => s.readyState), [1, 3]);
       socket.send("to the first");
       assert.deepEqual(world.sockets[0].sent, ["to the first"]);
@@ -139,6 +140,18 @@ test("where the first is lost while the second waits, the second takes over at o
   assert.deepEqual(lines.slice(3), ["close 1001"], "and the loss of that one is a loss");
   await world.clock.pass(2_000);
   assert.deepEqual(lines.slice(4), ["open"]);
+});
+
+test("where the first is lost while the second is being closed, that is a loss", async (t) => {
+  const world = install(t), getTicket = sessions(world, 600);
+  const lines = listen(connect({ url: URL, getTicket }));
+  while (world.sockets.length < 2) await world.clock.pass(100);
+  world.last.readyState = 2; // a close frame has come
+  world.sockets[0].end(1006);
+  assert.deepEqual(lines, ["open", "close 1006"]);
+  world.last.end(3003);
+  await world.clock.pass(2_000);
+  assert.deepEqual(lines, ["open", "close 1006", "open"]);
 });
 
 test("close() while the second waits ends both", async (t) => {

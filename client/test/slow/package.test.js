@@ -117,7 +117,7 @@ declare function stored(): string;
 declare function refresh(): Promise<string>;
 `;
     const js = [...pieces(page, "js"), ...pieces(readme, "js"), pieces(readme, "html")[0].match(/<script type="module">(.*)<\/script>/s)[1]];
-    assert.equal(js.length, 10);
+    assert.equal(js.length, 11);
     js.forEach((code, i) => {
       if (code.includes("self.onconnect")) return; // of a worker, which has other globals
       code = code.replace('"/wsticket.js"', '"@wsticket/client"');

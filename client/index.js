@@ -102,7 +102,7 @@ export function connect({
         if (!LIMITS[how.status]) plan(until); // the server ends what it will not renew
       }
     };
-    const expire = () => ready ? ready() : end(!ws && fault(0, "took too long"));
+    const expire = () => { ready?.(); opened || end(!ws && fault(0, "took too long")); };
     const drop = expire.drop = () => { over = true; stop(expire); control.abort(); ws?.close(); };
     after(expire, timeout);
     (async () => {
@@ -149,6 +149,7 @@ export function connect({
       } catch ({ name }) {
         return end({ status: 400, error: new TypeError(name) }); // its message would quote the URL
       }
+      ws.binaryType = binaryType; // of what comes first too
       ws.addEventListener("open", () => {
         next = ready = () => {
           opened = !over && ws.readyState == OPEN;

@@ -142,6 +142,42 @@ test("where the first is lost while the second waits, the second takes over at o
   assert.deepEqual(lines.slice(4), ["open"]);
 });
 
+test("a second socket that is being closed for longer than its second is left, and another is tried", async (t) => {
+  for (const deed of [() => {}, (socket) => socket.close(1000), (_, first) => first.end(1006)]) {
+    const world = install(t), getTicket = sessions(world, 600);
+    const socket = connect({ url: URL, getTicket });
+    const lines = listen(socket);
+    while (world.sockets.length < 2) await world.clock.pass(100);
+    const [first, second] = world.sockets;
+    second.readyState = 2;
+    await world.clock.pass(1_200);
+    deed(socket, first);
+    await settled();
+    second.end(1013);
+    await world.clock.pass(60_000);
+    if (socket.readyState === 3) {
+      assert.deepEqual(lines, ["open", "close 1000 for good"]);
+      assert.deepEqual([getTicket.asked.length, world.clock.waiting], [2, 0]);
+    } else {
+      assert.deepEqual(lines, first.readyState === 3 && lines.includes("close 1006") ? ["open", "close 1006", "open"] : ["open", "open renewed"]);
+      await world.clock.pass(3_600_000);
+      assert.ok(getTicket.asked.length < 12, `${getTicket.asked.length} mints in an hour: more than one goes on`);
+      socket.close();
+    }
+  }
+});
+
+test("what the second socket says first has the binaryType that was set", async (t) => {
+  const world = install(t), getTicket = sessions(world, 600);
+  const socket = connect({ url: URL, getTicket });
+  socket.binaryType = "arraybuffer";
+  while (world.sockets.length < 2) await world.clock.pass(100);
+  assert.equal(world.last.binaryType, "arraybuffer", "browsers make a message of it when it comes, before anybody is told");
+  socket.binaryType = "blob";
+  await world.clock.pass(1_000);
+  assert.equal(world.last.binaryType, "blob", "and of what comes later, what was set meanwhile");
+});
+
 test("where the first is lost while the second is being closed, that is a loss", async (t) => {
   const world = install(t), getTicket = sessions(world, 600);
   const lines = listen(connect({ url: URL, getTicket }));

@@ -162,7 +162,7 @@ func TestOperatingKeys(t *testing.T) {
 		listen, adminPort := freePort(t), freePort(t)
 		fronts[node] = "127.0.0.1:" + listen
 		startProgram(t, gateway, "serve", "-listen", fronts[node], "-admin", "127.0.0.1:"+adminPort, "-leeway", "1s", "-keys", filepath.Join(etc, "keyring.json"),
-			"-upstream", "http://127.0.0.1:"+freePort(t), "-mint-auth", "http://127.0.0.1:1/me")
+			"-upstream", "http://127.0.0.1:1", "-mint-auth", "http://127.0.0.1:1/me")
 		ready(t, "http://127.0.0.1:"+adminPort+"/readyz")
 		shims += fmt.Sprintf("%s) bash -c \"$(printf %%s \"$2\" | sed 's#/etc/wsticket#%s#g; s#127.0.0.1:9090#127.0.0.1:%s#')\" ;;\n", node, etc, adminPort)
 	}

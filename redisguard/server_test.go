@@ -333,6 +333,16 @@ func (s *server) replicate(primary *server) {
 		has, err := strconv.Atoi(s.info("replication", "master_repl_offset"))
 		return err == nil && has >= want
 	})
+	// Until the primary has heard from it, which is once a second, no WAIT counts it.
+	online := fmt.Sprintf("port=%d,state=online", s.port)
+	s.until("the primary counts the replica", func() bool {
+		for i := range 10 {
+			if strings.Contains(primary.info("replication", fmt.Sprint("slave", i)), online) {
+				return true
+			}
+		}
+		return false
+	})
 }
 
 func (s *server) file(name string) string { return filepath.Join(s.dir, name) }

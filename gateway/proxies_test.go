@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -173,16 +174,23 @@ func installed(t *testing.T, name, how string) string {
 	return path
 }
 
+// freePort is one that nobody listens on, and that it has not given before.
 func freePort(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		l.Close()
+		_, port, _ := net.SplitHostPort(l.Addr().String())
+		if _, given := givenPorts.LoadOrStore(port, true); !given {
+			return port
+		}
 	}
-	defer l.Close()
-	_, port, _ := net.SplitHostPort(l.Addr().String())
-	return port
 }
+
+var givenPorts sync.Map
 
 // serve runs a program until the test ends, and returns when it listens.
 func serve(t *testing.T, port, path string, args ...string) {

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -151,16 +152,23 @@ func copyExample(t *testing.T, name string) string {
 	return filepath.Join(root, "examples", name)
 }
 
+// freePort is one that nobody listens on, and that it has not given before.
 func freePort(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		l.Close()
+		_, port, _ := net.SplitHostPort(l.Addr().String())
+		if _, given := givenPorts.LoadOrStore(port, true); !given {
+			return port
+		}
 	}
-	defer l.Close()
-	_, port, _ := net.SplitHostPort(l.Addr().String())
-	return port
 }
+
+var givenPorts sync.Map
 
 // startIn is startProgram in a folder and with variables.
 func startIn(t *testing.T, dir string, env []string, path string, args ...string) {

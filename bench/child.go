@@ -22,7 +22,6 @@ import (
 	"runtime/debug"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 )
 
@@ -116,11 +115,10 @@ func childMain(text []byte) error {
 			runtime.GC()
 			debug.FreeOSMemory()
 		}
-		var usage syscall.Rusage
-		if err := syscall.Getrusage(syscall.RUSAGE_SELF, &usage); err != nil {
+		var err error
+		if a.CPU, err = cpuTime(); err != nil {
 			return err
 		}
-		a.CPU = time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
 		a.RSS, _ = residentOf("self") // 0 where nothing tells
 		if err := answers.Encode(a); err != nil {
 			return err

@@ -15,7 +15,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/gobwas/ws"
@@ -313,11 +312,11 @@ func (d *dialer) stream(tickets func() (string, error), size int) (float64, erro
 
 // idle says how many resident bytes each of n connections takes.
 func (f *front) idle(tickets func() (string, error), n int) (float64, error) {
-	var limit syscall.Rlimit
-	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+	files, err := openFiles()
+	if err != nil {
 		return 0, err
 	}
-	n = min(n, (int(limit.Cur)-400)/4) // two descriptors each in front, half of them at most
+	n = min(n, (files-400)/4) // two descriptors each in front, half of them at most
 	before, err := f.resident()
 	if errors.Is(err, errUnmeasured) {
 		return math.NaN(), nil

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"syscall"
 	"time"
 )
 
@@ -22,11 +21,11 @@ func memory(r *run) (*Section, error) {
 	}
 	defer os.RemoveAll(dir)
 	n := pick(r, 2000, 10000)
-	var limit syscall.Rlimit
-	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+	files, err := openFiles()
+	if err != nil {
 		return nil, err
 	}
-	if most := int(limit.Cur) - 200; n > most {
+	if most := files - 200; n > most {
 		s.Notes = append(s.Notes, fmt.Sprintf("Over %d connections: the limit of open files allows no more.", most))
 		n = most
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
@@ -49,8 +48,8 @@ func TestConformance(t *testing.T) {
 				return guards
 			}
 			config.Stall = func(tb testing.TB) func() {
-				c.signal(syscall.SIGSTOP)
-				return func() { c.signal(syscall.SIGCONT) }
+				c.signal(sigStop)
+				return func() { c.signal(sigCont) }
 			}
 			guardtest.Run(t, config)
 		})

@@ -6,7 +6,6 @@ import (
 	"runtime"
 	"slices"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -41,10 +40,10 @@ func TestLeaderFrozen(t *testing.T) {
 	defer stop()
 	l.await(100, 10*time.Second)
 	leader := c.leader()
-	leader.signal(syscall.SIGSTOP)
+	leader.signal(sigStop)
 	t.Logf("100 more were accepted %v after the leader was frozen", l.await(100, 10*time.Second))
 	l.await(300, 10*time.Second)
-	leader.signal(syscall.SIGCONT) // it still believes that it leads
+	leader.signal(sigCont) // it still believes that it leads
 	l.await(300, 10*time.Second)
 	stop()
 	wantSameStore(t, guards)
@@ -94,7 +93,7 @@ func TestMajorityLost(t *testing.T) {
 	slow(t)
 	for name, fault := range map[string]struct{ lose, restore func(*cluster, *etcdMember) }{
 		"killed": {func(_ *cluster, m *etcdMember) { m.kill() }, func(c *cluster, m *etcdMember) { c.start(m) }},
-		"frozen": {func(_ *cluster, m *etcdMember) { m.signal(syscall.SIGSTOP) }, func(_ *cluster, m *etcdMember) { m.signal(syscall.SIGCONT) }},
+		"frozen": {func(_ *cluster, m *etcdMember) { m.signal(sigStop) }, func(_ *cluster, m *etcdMember) { m.signal(sigCont) }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := startCluster(t, 3)
@@ -234,7 +233,7 @@ func TestWhatThisNodeRemembers(t *testing.T) {
 	if err := g.Spend(t.Context(), use); err != nil {
 		t.Fatal(err)
 	}
-	c.members[0].signal(syscall.SIGSTOP)
+	c.members[0].signal(sigStop)
 	for range 1000 {
 		if err := g.Spend(t.Context(), use); err != errReplayedHere {
 			t.Fatalf("%v, want a refusal without the store, which is frozen", err)
@@ -245,7 +244,7 @@ func TestWhatThisNodeRemembers(t *testing.T) {
 	if g.seen.has(ticketKey{lost.Expires, lost.Identity}) {
 		t.Error("a claim without an answer is remembered as one that was let in")
 	}
-	c.members[0].signal(syscall.SIGCONT)
+	c.members[0].signal(sigCont)
 }
 
 // Faults of every kind, one after the other, while tickets come in.
@@ -263,9 +262,9 @@ func TestEverythingAtOnce(t *testing.T) {
 		for name, fault := range map[string]func(){
 			"leader killed":      func() { leader.kill(); l.await(20, 15*time.Second); c.start(leader) },
 			"follower killed":    func() { other.kill(); l.await(20, 15*time.Second); c.start(other) },
-			"leader frozen":      func() { leader.signal(syscall.SIGSTOP); l.await(20, 15*time.Second); leader.signal(syscall.SIGCONT) },
-			"follower frozen":    func() { other.signal(syscall.SIGSTOP); l.await(20, 15*time.Second); other.signal(syscall.SIGCONT) },
-			"all frozen":         func() { c.signal(syscall.SIGSTOP); time.Sleep(time.Second); c.signal(syscall.SIGCONT) },
+			"leader frozen":      func() { leader.signal(sigStop); l.await(20, 15*time.Second); leader.signal(sigCont) },
+			"follower frozen":    func() { other.signal(sigStop); l.await(20, 15*time.Second); other.signal(sigCont) },
+			"all frozen":         func() { c.signal(sigStop); time.Sleep(time.Second); c.signal(sigCont) },
 			"all killed":         func() { c.killAll(); time.Sleep(100 * time.Millisecond); c.startAll() },
 			"leader cut off":     func() { c.partition(leader); l.await(20, 15*time.Second); c.heal() },
 			"clients cut off":    func() { leader.clients.cut(func(string) bool { return true }); l.await(20, 15*time.Second); c.heal() },

@@ -2,7 +2,6 @@ package etcdguard
 
 import (
 	"math/rand/v2"
-	"syscall"
 	"testing"
 	"time"
 
@@ -38,9 +37,9 @@ func TestOps(t *testing.T) {
 		Events: map[string]event{
 			"kill": stay(func(leader *etcdMember) { leader.kill(); c.start(leader) }),
 			"freeze": stay(func(leader *etcdMember) {
-				leader.signal(syscall.SIGSTOP)
+				leader.signal(sigStop)
 				time.Sleep(time.Second)
-				leader.signal(syscall.SIGCONT)
+				leader.signal(sigCont)
 			}),
 			"cut":  stay(func(leader *etcdMember) { c.partition(leader); time.Sleep(time.Second); c.heal() }),
 			"all":  stay(func(*etcdMember) { c.killAll(); c.startAll(); c.wait() }),

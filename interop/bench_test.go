@@ -1,3 +1,5 @@
+//go:build unix
+
 package interop
 
 import (
@@ -15,7 +17,6 @@ import (
 	"runtime"
 	"slices"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -62,9 +63,9 @@ func BenchmarkUpgradeTCP(b *testing.B) {
 			client.mint(b, addrs[i], turn)
 			var before, after runtime.MemStats
 			runtime.ReadMemStats(&before)
-			cpu := cpuTime(b)
+			cpu := cpuTimeOf(b)
 			results[i].turns = append(results[i].turns, client.fire(b, turn))
-			results[i].cpu += cpuTime(b) - cpu
+			results[i].cpu += cpuTimeOf(b) - cpu
 			runtime.ReadMemStats(&after)
 			results[i].mallocs += after.Mallocs - before.Mallocs
 		}
@@ -234,12 +235,12 @@ func serveHTTP(b *testing.B, handler http.Handler) string {
 	return listener.Addr().String()
 }
 
-func cpuTime(b *testing.B) time.Duration {
-	var usage syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &usage); err != nil {
+func cpuTimeOf(b *testing.B) time.Duration {
+	used, err := cpuTime()
+	if err != nil {
 		b.Fatal(err)
 	}
-	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
+	return used
 }
 
 // A load is the client's side: a process of its own, so that what is counted in

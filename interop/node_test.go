@@ -14,7 +14,6 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -132,7 +131,7 @@ func (f *fleet) start(n *node) {
 	command := exec.Command(os.Args[0])
 	command.Env = append(os.Environ(), nodeVariable+"="+string(setup))
 	command.Stderr = os.Stderr
-	command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	command.SysProcAttr = endsWithUs()
 	out, err := command.StdoutPipe()
 	if err == nil {
 		err = command.Start()

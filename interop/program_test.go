@@ -32,19 +32,19 @@ func startProgram(t *testing.T, path string, args ...string) *program {
 	}
 	p := &program{t: t, command: exec.Command(path, args...), output: output, ended: make(chan struct{})}
 	p.command.Stdout, p.command.Stderr = output, output
-	p.command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	p.command.SysProcAttr = ownGroup()
 	if err := p.command.Start(); err != nil {
 		t.Fatal(err)
 	}
 	go func() { p.command.Wait(); close(p.ended) }()
 	t.Cleanup(func() {
-		group := -p.command.Process.Pid
-		syscall.Kill(group, syscall.SIGKILL)
+		group := p.command.Process
+		killGroup(group)
 		<-p.ended
 		// Its children die on their own time, and might still write to a directory
 		// of the test.
 		for range 200 {
-			if syscall.Kill(group, 0) != nil {
+			if !groupRuns(group) {
 				break
 			}
 			time.Sleep(10 * time.Millisecond)
@@ -122,5 +122,3 @@ func (p *program) children(t *testing.T) (pids []int) {
 	}
 	return pids
 }
-
-func running(pid int) bool { return syscall.Kill(pid, 0) == nil }

@@ -27,12 +27,10 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/gobwas/ws"
-	"golang.org/x/sys/unix"
 
 	"github.com/wsticket/wsticket"
 )
@@ -127,7 +125,7 @@ func measureHandshakes(t *testing.T, s *server, g capacityGateway, n int, resume
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), "WSTICKET_TEST_GATEWAY="+string(config))
 	cmd.Stderr = os.Stderr
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: unix.SIGKILL}
+	cmd.SysProcAttr = endsWithUs()
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -352,11 +350,11 @@ func capacityMain(config string) error {
 	}()
 	fmt.Println(addr)
 	for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
-		var usage unix.Rusage
-		if err := unix.Getrusage(unix.RUSAGE_SELF, &usage); err != nil {
+		used, err := cpuTime()
+		if err != nil {
 			return err
 		}
-		fmt.Println(usage.Utime.Nano() + usage.Stime.Nano())
+		fmt.Println(used.Nanoseconds())
 	}
 	return nil
 }

@@ -8,7 +8,6 @@ require (
 	github.com/gobwas/ws v1.5.0
 	github.com/redis/rueidis v1.0.79
 	github.com/wsticket/wsticket v0.0.0
-	golang.org/x/sys v0.47.0
 )
 
 require (
@@ -25,4 +24,5 @@ require (
 	github.com/lestrrat-go/option/v2 v2.0.0 // indirect
 	github.com/segmentio/asm v1.2.1 // indirect
 	github.com/valyala/fastjson v1.6.10 // indirect
+	golang.org/x/sys v0.47.0 // indirect
 )

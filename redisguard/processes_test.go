@@ -10,11 +10,8 @@ import (
 	"os/exec"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/wsticket/wsticket"
 )
@@ -35,7 +32,7 @@ func TestThreeProcesses(t *testing.T) {
 		cmd := exec.Command(os.Args[0])
 		cmd.Env = append(os.Environ(), "WSTICKET_TEST_NODE="+s.url())
 		cmd.Stderr = os.Stderr
-		cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: unix.SIGKILL}
+		cmd.SysProcAttr = endsWithUs()
 		in, err := cmd.StdinPipe()
 		if err != nil {
 			t.Fatal(err)

@@ -10,14 +10,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // need returns the path of a program, or skips the test with a line that says how to
@@ -39,6 +38,9 @@ func need(tb testing.TB, program, debian string) string {
 // valkey-server, say.
 func redisServer(tb testing.TB) string {
 	tb.Helper()
+	if runtime.GOOS == "windows" {
+		tb.Skip("Windows cannot freeze a Redis: run these tests elsewhere, for instance under WSL")
+	}
 	if path := os.Getenv("WSTICKET_REDIS_SERVER"); path != "" {
 		return path
 	}
@@ -125,7 +127,7 @@ func (s *server) launch(args ...string) {
 	}
 	cmd := exec.Command(s.program[0], all...)
 	cmd.Stdout, cmd.Stderr = &s.log, &s.log
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: unix.SIGKILL}
+	cmd.SysProcAttr = endsWithUs()
 	if err := cmd.Start(); err != nil {
 		s.tb.Fatal(err)
 	}
@@ -159,7 +161,7 @@ func (s *server) signal(sig syscall.Signal) {
 
 // freeze returns when the process stands still.
 func (s *server) freeze() {
-	s.signal(unix.SIGSTOP)
+	s.signal(sigStop)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for end := time.Now().Add(5 * time.Second); s.cmd != nil && !stopped(s.cmd.Process.Pid) && time.Now().Before(end); {
@@ -180,7 +182,7 @@ func stopped(pid int) bool {
 	return true
 }
 
-func (s *server) thaw() { s.signal(unix.SIGCONT) }
+func (s *server) thaw() { s.signal(sigCont) }
 
 // kill is kill -9. It waits for the end.
 func (s *server) kill() {

@@ -9,11 +9,11 @@
 #
 #     WSTICKET_SLOW=1 client/test/test.sh
 #
-# What is missing is skipped, or with CI=true a failure.
+# What is missing is skipped, or with CI=true a failure. What fails is told again at the end.
 set -euo pipefail
 cd "$(dirname "$0")"
 if [ "${WSTICKET_SLOW:-}" = 1 ]; then
   [ node_modules/.package-lock.json -nt package-lock.json ] || npm ci
-  exec node --test --test-concurrency=3 unit/*.test.js slow/*.test.js
+  exec node --test --test-reporter=spec --test-concurrency=3 unit/*.test.js slow/*.test.js
 fi
-exec node --test unit/*.test.js
+exec node --test --test-reporter=spec unit/*.test.js

@@ -1,9 +1,9 @@
 // The client in real browsers against a real gateway.
 import assert from "node:assert/strict";
 import { readdirSync, readFileSync } from "node:fs";
-import { after, describe, test } from "node:test";
+import { after, describe } from "node:test";
 import { fileURLToPath } from "node:url";
-import { Gateway, missing, onPath, slow, until } from "./programs.js";
+import { Gateway, inBrowser, missing, onPath, slow, until } from "./programs.js";
 
 const pages = fileURLToPath(new URL("./pages", import.meta.url));
 
@@ -35,7 +35,7 @@ describe("browsers", { skip: slow, concurrency: 2 }, () => Object.entries(browse
       const path = onPath(...names);
       if (!path) return missing(t, `no ${names[0]} on PATH; get it, for instance with: apt-get install ${names[0]}`), {};
       puppeteer ??= (await import("puppeteer-core")).default;
-      if (!launched) running.push(launched = await puppeteer.launch({ browser, executablePath: path, args, headless: true, timeout: 120_000 }));
+      if (!launched?.connected) running.push(launched = await puppeteer.launch({ browser, executablePath: path, args, headless: true, timeout: 120_000 }));
       const gateway = await Gateway.start({ files: pages, ...options });
       const page = await launched.newPage();
       t.after(() => page.close());
@@ -66,7 +66,7 @@ describe("browsers", { skip: slow, concurrency: 2 }, () => Object.entries(browse
       assert.equal(gateway.refused.expired ?? 0, 0, "expired");
     }
 
-    test("connects by query, and by subprotocol beside one of the application", async (t) => {
+    inBrowser("connects by query, and by subprotocol beside one of the application", async (t) => {
       const { gateway, start, state, says } = await open(t);
       if (!gateway) return;
       await start();
@@ -79,7 +79,7 @@ describe("browsers", { skip: slow, concurrency: 2 }, () => Object.entries(browse
       clean(gateway);
     });
 
-    test("the server is killed and comes back: so does the page, by itself", async (t) => {
+    inBrowser("the server is killed and comes back: so does the page, by itself", async (t) => {
       const { gateway, start, saw, says } = await open(t);
       if (!gateway) return;
       await start();
@@ -92,7 +92,7 @@ describe("browsers", { skip: slow, concurrency: 2 }, () => Object.entries(browse
       clean(gateway);
     });
 
-    test("a drain (1001): the page comes back with another ticket", async (t) => {
+    inBrowser("a drain (1001): the page comes back with another ticket", async (t) => {
       const { gateway, start, saw, says } = await open(t);
       if (!gateway) return;
       await start();
@@ -105,7 +105,7 @@ describe("browsers", { skip: slow, concurrency: 2 }, () => Object.entries(browse
       clean(gateway);
     });
 
-    test("a session that is ended (3000): mint once more, and the mint says who it is", async (t) => {
+    inBrowser("a session that is ended (3000): mint once more, and the mint says who it is", async (t) => {
       const { gateway, start, saw } = await open(t);
       if (!gateway) return;
       await start();
@@ -116,7 +116,7 @@ describe("browsers", { skip: slow, concurrency: 2 }, () => Object.entries(browse
       assert.equal((await gateway.stats()).mints, 3);
     });
 
-    test("a session that ends by the clock is renewed before, by a second socket", async (t) => {
+    inBrowser("a session that ends by the clock is renewed before, by a second socket", async (t) => {
       const { gateway, start, saw, state, says } = await open(t);
       if (!gateway) return;
       await gateway.control("session=5s");
@@ -132,7 +132,7 @@ describe("browsers", { skip: slow, concurrency: 2 }, () => Object.entries(browse
       clean(gateway);
     });
 
-    test("a renewal that is refused behind its open costs the page nothing, and is tried again", async (t) => {
+    inBrowser("a renewal that is refused behind its open costs the page nothing, and is tried again", async (t) => {
       const { gateway, start, saw, state, says } = await open(t);
       if (!gateway) return;
       await gateway.control("session=20s");
@@ -150,7 +150,7 @@ describe("browsers", { skip: slow, concurrency: 2 }, () => Object.entries(browse
       clean(gateway);
     });
 
-    test("refusals that a page can see: 101, and a close frame with 3000, 3003, 1013", async (t) => {
+    inBrowser("refusals that a page can see: 101, and a close frame with 3000, 3003, 1013", async (t) => {
       const { gateway, start, saw } = await open(t);
       if (!gateway) return;
       await gateway.control("of=accepted&close=3003");
@@ -165,7 +165,7 @@ describe("browsers", { skip: slow, concurrency: 2 }, () => Object.entries(browse
       clean(gateway);
     });
 
-    test("a mint that gives a ticket again: the page does not show it", async (t) => {
+    inBrowser("a mint that gives a ticket again: the page does not show it", async (t) => {
       const { gateway, start, saw, says } = await open(t);
       if (!gateway) return;
       await gateway.control("of=mint&same");
@@ -178,7 +178,7 @@ describe("browsers", { skip: slow, concurrency: 2 }, () => Object.entries(browse
       clean(gateway);
     });
 
-    test("a ticket that somebody else has shown: refused, and the next is not", async (t) => {
+    inBrowser("a ticket that somebody else has shown: refused, and the next is not", async (t) => {
       const { gateway, page, start, saw, says } = await open(t);
       if (!gateway) return;
       await gateway.control("of=mint&same");
@@ -194,7 +194,7 @@ describe("browsers", { skip: slow, concurrency: 2 }, () => Object.entries(browse
       assert.equal(gateway.refused.replayed, 1);
     });
 
-    test("a mint that is down: mintfailed, backoff, and then it works", async (t) => {
+    inBrowser("a mint that is down: mintfailed, backoff, and then it works", async (t) => {
       const { gateway, start, saw, says } = await open(t);
       if (!gateway) return;
       await gateway.control("of=mint&drop");
@@ -206,7 +206,7 @@ describe("browsers", { skip: slow, concurrency: 2 }, () => Object.entries(browse
       clean(gateway);
     });
 
-    test("a mint that answers 401, 403, 429 and 503", async (t) => {
+    inBrowser("a mint that answers 401, 403, 429 and 503", async (t) => {
       const { gateway, start, saw } = await open(t);
       if (!gateway) return;
       await gateway.control("of=mint&status=401");
@@ -225,7 +225,7 @@ describe("browsers", { skip: slow, concurrency: 2 }, () => Object.entries(browse
       clean(gateway);
     });
 
-    test("offline, and online again", async (t) => {
+    inBrowser("offline, and online again", async (t) => {
       const { gateway, page, start, saw, says } = await open(t);
       if (!gateway) return;
       await start({ baseDelay: 500, maxDelay: 600_000 });
@@ -238,7 +238,7 @@ describe("browsers", { skip: slow, concurrency: 2 }, () => Object.entries(browse
       clean(gateway);
     });
 
-    test("a hidden tab loses its connection and is seen again", async (t) => {
+    inBrowser("a hidden tab loses its connection and is seen again", async (t) => {
       const { gateway, page, start, saw, says } = await open(t);
       if (!gateway) return;
       await start({ baseDelay: 1_500 });
@@ -255,7 +255,7 @@ describe("browsers", { skip: slow, concurrency: 2 }, () => Object.entries(browse
       clean(gateway);
     });
 
-    test("a page that is left and gone back to is connected again", async (t) => {
+    inBrowser("a page that is left and gone back to is connected again", async (t) => {
       const { gateway, page, start, saw, says } = await open(t);
       if (!gateway) return;
       await start();
@@ -273,7 +273,7 @@ describe("browsers", { skip: slow, concurrency: 2 }, () => Object.entries(browse
       clean(gateway);
     });
 
-    test("in a worker, which has no document", async (t) => {
+    inBrowser("in a worker, which has no document", async (t) => {
       const { gateway, page } = await open(t);
       if (!gateway) return;
       await page.evaluate(() => {
@@ -293,7 +293,7 @@ describe("browsers", { skip: slow, concurrency: 2 }, () => Object.entries(browse
       clean(gateway);
     });
 
-    test("a laptop sleeps while the mint answers: that ticket is left, another is minted", async (t) => {
+    inBrowser("a laptop sleeps while the mint answers: that ticket is left, another is minted", async (t) => {
       const { gateway, start, saw, says } = await open(t);
       if (!gateway) return;
       await gateway.control("of=mint&slow=3000&times=1");
@@ -307,7 +307,7 @@ describe("browsers", { skip: slow, concurrency: 2 }, () => Object.entries(browse
       clean(gateway);
     });
 
-    test("a laptop sleeps while the server restarts", async (t) => {
+    inBrowser("a laptop sleeps while the server restarts", async (t) => {
       const { gateway, start, saw, says } = await open(t);
       if (!gateway) return;
       await start();
@@ -321,7 +321,7 @@ describe("browsers", { skip: slow, concurrency: 2 }, () => Object.entries(browse
       clean(gateway);
     });
 
-    test("close() during the handshake leaves nothing", async (t) => {
+    inBrowser("close() during the handshake leaves nothing", async (t) => {
       const { gateway, page, start, saw, state } = await open(t);
       if (!gateway) return;
       await gateway.control("of=gate&slow=4000&times=1");
@@ -335,7 +335,7 @@ describe("browsers", { skip: slow, concurrency: 2 }, () => Object.entries(browse
       assert.deepEqual([mints, handshakes, live], [1, 1, 0]);
     });
 
-    test("the console and the events hold no ticket", async (t) => {
+    inBrowser("the console and the events hold no ticket", async (t) => {
       const { gateway, page, start, saw, console } = await open(t);
       if (!gateway) return;
       await gateway.control("of=gate&status=403&times=1");
@@ -347,7 +347,7 @@ describe("browsers", { skip: slow, concurrency: 2 }, () => Object.entries(browse
       assert.ok(!console.some((line) => line.includes("eyJ")), console.join("\n"));
     });
 
-    test("a long outage: what the browser holds back by itself does not use up tickets", async (t) => {
+    inBrowser("a long outage: what the browser holds back by itself does not use up tickets", async (t) => {
       // Firefox puts attempts off that follow failed ones to the same host, longer each
       // time, while they look as if they were connecting.
       const { gateway, start, saw, says } = await open(t, { ttl: "2s" });

@@ -6,7 +6,7 @@ import { copyFileSync, existsSync, mkdirSync, readFileSync, readdirSync, symlink
 import { join } from "node:path";
 import { test } from "node:test";
 import { gzipSync } from "node:zlib";
-import { clientDir, Gateway, missing, onPath, root, scratch, slow, until } from "./programs.js";
+import { clientDir, Gateway, inBrowser, missing, onPath, root, scratch, slow, until } from "./programs.js";
 
 const modules = join(clientDir, "test", "node_modules");
 const how = "npm ci in client/test gets it";
@@ -215,7 +215,7 @@ test("JSR takes it", { skip: slow, timeout: 300_000 }, (t) => {
 const browsers = { chrome: ["chromium", "chromium-browser", "google-chrome"], firefox: ["firefox-esr", "firefox"] };
 
 for (const [browser, names] of Object.entries(browsers)) {
-  test(`in ${browser}: the page of the README, the installed files, and the hook under StrictMode`, { skip: slow, timeout: 600_000 }, async (t) => {
+  inBrowser(`in ${browser}: the page of the README, the installed files, and the hook under StrictMode`, { skip: slow, timeout: 600_000 }, async (t) => {
     const executablePath = onPath(...names);
     if (!executablePath) return void missing(t, `no ${names[0]} on PATH; get it, for instance with: apt-get install ${names[0]}`);
     if (!installed(t, "puppeteer-core") || !installed(t, "esbuild")) return;

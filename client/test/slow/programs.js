@@ -5,7 +5,7 @@ import { randomBytes } from "node:crypto";
 import { accessSync, constants, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
-import { after } from "node:test";
+import { after, test } from "node:test";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 
@@ -34,6 +34,30 @@ export function missing(t, what) {
   if (process.env.CI === "true") throw new Error(what);
   t.skip(what);
   return true;
+}
+
+/**
+ * A test of a real browser, once more where it fails: a browser on a busy machine loses a
+ * page now and then. What fails twice fails; what passes then says so, to be looked into.
+ */
+export function inBrowser(name, ...rest) {
+  const run = rest.pop();
+  test(name, ...rest, async (t) => {
+    const attempt = async () => {
+      const undo = [];
+      try {
+        await run({ diagnostic: (text) => t.diagnostic(text), skip: (why) => t.skip(why), after: (end) => undo.push(end) });
+      } finally {
+        for (const end of undo.reverse()) await end().catch(() => {}); // it may be gone
+      }
+    };
+    try {
+      await attempt();
+    } catch (error) {
+      t.diagnostic("FAILED AT THE FIRST TRY: " + error.stack);
+      await attempt();
+    }
+  });
 }
 
 /** The first of the names that is on PATH. */

@@ -90,11 +90,7 @@ func newBeside(t *testing.T) *beside {
 		t.Fatal(err)
 	}
 	// Two descriptors for each connection at the gateway, and a few for itself.
-	var limit syscall.Rlimit
-	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
-		t.Fatal(err)
-	}
-	b.connections = min(10_000, int(limit.Max-400)/2)
+	b.connections = min(10_000, (mostFiles(t)-400)/2)
 	backend := startAs(t, "echo")
 	b.gateway = start(t, "serve", "-listen", "127.0.0.1:0", "-leeway", "1s", "-keys", keys, "-upstream", "http://"+backend.addr,
 		"-drain", "0s", "-verify-path", "/verify", "-trusted-proxy", "127.0.0.1", "-peak", "5000", "-timeout", "20s")
@@ -145,7 +141,7 @@ http {
 		}
 	}
 }
-`, runtime.NumCPU(), limit.Max, dir, b.nginx, b.gateway.addr, backend.addr))
+`, runtime.NumCPU(), mostFiles(t), dir, b.nginx, b.gateway.addr, backend.addr))
 	var out strings.Builder
 	p := exec.Command(path, "-p", dir, "-c", conf)
 	p.Stderr = &out

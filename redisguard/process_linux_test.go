@@ -1,0 +1,8 @@
+package redisguard
+
+import "syscall"
+
+// endsWithUs makes a process die when this one does.
+func endsWithUs() *syscall.SysProcAttr {
+	return &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+}

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -22,6 +23,20 @@ import (
 func (c *Config) Check() error {
 	_, err := c.compile()
 	return err
+}
+
+// Warnings tells what is no fault and still hardly wanted, each with what to do. It looks
+// at files, and says nothing of those that it cannot read: Check does.
+func (c *Config) Warnings() []string {
+	info, err := os.Stat(c.Keys)
+	switch {
+	case err != nil || runtime.GOOS == "windows" || !info.Mode().IsRegular(): // Windows has no such bits
+	case info.Mode()&0o004 != 0:
+		return []string{fmt.Sprintf("keys: every user of this machine can read %s, and whoever reads it can mint: chmod o= %[1]s", c.Keys)}
+	case info.Mode()&0o022 != 0:
+		return []string{fmt.Sprintf("keys: others than its owner can change %s, and whoever changes it can mint: chmod go-w %[1]s", c.Keys)}
+	}
+	return nil
 }
 
 // A compiled configuration is one without faults, its texts read.

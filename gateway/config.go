@@ -71,7 +71,7 @@ var options = []option{
 	{"iss", "take tickets of `ISSUER` only; the first is put into tickets that are minted here", false, false, func(c *Config) setting { return texts{&c.Issuers} }},
 	{"carriers", "take tickets from these `PLACES`: query, subprotocol, bearer, cookie", false, false, func(c *Config) setting { return texts{&c.Carriers} }},
 	{"protocols", "subprotocols of the backend, which must be offered beside a ticket that comes as one", false, false, func(c *Config) setting { return texts{&c.Protocols} }},
-	{"single-use", "remember used tickets in this process (`local`), or for all nodes in redis://…, rediss://… or etcd://HOST:2379,…", true, true, func(c *Config) setting { return text{&c.SingleUse} }},
+	{"single-use", "remember used tickets in this process (local), or for all nodes in redis://…, rediss://… or etcd://HOST:2379,…`local|URL`", true, true, func(c *Config) setting { return text{&c.SingleUse} }},
 	{"peak", "size the local memory for `N` tickets a second", false, true, func(c *Config) setting { return number{&c.Peak} }},
 	{"max-ttl", "refuse tickets that live longer than `DURATION`", false, true, func(c *Config) setting { return duration{&c.MaxTTL} }},
 	{"leeway", "clocks may differ by `DURATION`", false, true, func(c *Config) setting { return duration{&c.Leeway} }},
@@ -91,8 +91,8 @@ var options = []option{
 	{"admin", "serve /livez, /readyz, /metrics, /connections and /close on `ADDRESS`", false, true, func(c *Config) setting { return text{&c.Admin} }},
 	{"admin-token-file", "ask callers of admin, but for /livez and /readyz, for the bearer token in `FILE`", false, false, func(c *Config) setting { return text{&c.AdminTokenFile} }},
 	{"otlp", "send traces to `URL` by OTLP over HTTP, such as http://127.0.0.1:4318; without it none are made. OTEL_EXPORTER_OTLP_ENDPOINT sets it too", true, true, func(c *Config) setting { return text{&c.OTLP} }},
-	{"log-format", "write the log as `text` or json", false, true, func(c *Config) setting { return text{&c.LogFormat} }},
-	{"log-level", "write what is at least `debug`, info, warn or error", false, true, func(c *Config) setting { return text{&c.LogLevel} }},
+	{"log-format", "write the log as text or json`json|text`", false, true, func(c *Config) setting { return text{&c.LogFormat} }},
+	{"log-level", "write what is at least debug, info, warn or error`debug|info|warn|error`", false, true, func(c *Config) setting { return text{&c.LogLevel} }},
 }
 
 // Default is the configuration where nothing is set.

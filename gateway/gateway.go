@@ -29,6 +29,7 @@ type Gateway struct {
 	metrics                 *metrics
 	traces                  *traces // nil where none are made
 	log                     *logger
+	taking                  atomic.Bool // connections are taken, or were until it drains
 	draining                atomic.Bool
 	tunnels                 tunnels
 	waiting                 waiting
@@ -176,6 +177,11 @@ func (g *Gateway) newMint(c *Config, out *compiled, signer *wsticket.Signer, rat
 // ServeHTTP answers one request: a handshake, a mint, a subrequest. All else is 404.
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s := g.state.Load()
+	if !g.taking.Load() {
+		// 503, so that a client asks again: a ticket of now would be refused even later.
+		refuseFor(w, time.Until(g.ready()))
+		return
+	}
 	trusted := s.proxies.trust(r.RemoteAddr)
 	if trusted {
 		if host := r.Header["X-Forwarded-Host"]; len(host) == 1 && host[0] != "" {
@@ -196,6 +202,9 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		g.traces.traced(w, r, "handshake", trusted, func(w http.ResponseWriter, r *http.Request) { g.handshake(w, r, s) })
 	default:
+		if s.upstream != nil && meansHandshake(r) {
+			s.gate.Redeem(r) // which counts and logs that it is none, and spends nothing
+		}
 		refuse(w, http.StatusNotFound)
 	}
 }
@@ -234,6 +243,12 @@ func isHandshake(r *http.Request) bool {
 	return false
 }
 
+// meansHandshake says whether a request without Upgrade may have had one: a proxy that
+// is not told to hand WebSockets on takes it away, and leaves these.
+func meansHandshake(r *http.Request) bool {
+	return r.Header["Sec-Websocket-Key"] != nil || r.Header["Sec-Websocket-Version"] != nil
+}
+
 // authorize is asked before a ticket is spent.
 func (g *Gateway) authorize(_ *http.Request, t *wsticket.Ticket) error {
 	return g.registry.Admit(t)
@@ -251,6 +266,12 @@ func (g *Gateway) ready() time.Time {
 // Log is where the gateway writes.
 func (g *Gateway) Log() *slog.Logger { return g.log.Logger }
 
+// refuseFor answers 503, to be asked again after a while: not by all in one second.
+func refuseFor(w http.ResponseWriter, wait time.Duration) {
+	w.Header().Set("Retry-After", strconv.Itoa(int(max(wait, 0)/time.Second)+1+rand.IntN(3)))
+	refuse(w, http.StatusServiceUnavailable)
+}
+
 // refuse answers with a problem (RFC 9457) of the same form as the library's.
 func refuse(w http.ResponseWriter, status int) {
 	class := wsticket.ClassUnavailable
@@ -264,7 +285,7 @@ func refuse(w http.ResponseWriter, status int) {
 	header.Set("Content-Type", "application/problem+json")
 	header.Set("X-Content-Type-Options", "nosniff")
 	header.Set("Cache-Control", "no-store")
-	if status >= 500 {
+	if status >= 500 && header.Get("Retry-After") == "" {
 		header.Set("Retry-After", strconv.Itoa(1+rand.IntN(4))) // not all in one second
 	}
 	w.WriteHeader(status)

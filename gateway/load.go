@@ -49,7 +49,8 @@ func Load(args, environ []string, help io.Writer) (*Loaded, error) {
 	}
 	var faults []error
 	if err != nil {
-		faults = append(faults, err)
+		unknown, _ := strings.CutPrefix(err.Error(), "flag provided but not defined: -")
+		faults = append(faults, fmt.Errorf("%w%s", err, suggestion(unknown)))
 	} else if set.NArg() > 0 {
 		faults = append(faults, fmt.Errorf("there is %q behind the flags; every setting is a flag", set.Arg(0)))
 	}
@@ -298,12 +299,15 @@ environment, and that before the file.
 	}
 }
 
-// unquote takes the name of the value, which stands in back quotes, out of the text.
+// unquote takes the name of the value out of the text, in which it stands in back quotes.
 func unquote(about string) (name, text string) {
 	before, rest, _ := strings.Cut(about, "`")
 	name, after, _ := strings.Cut(rest, "`")
 	if name == "" {
 		return "LIST", about
+	}
+	if strings.Contains(name, "|") {
+		return name, before + after // what to write, which the text explains
 	}
 	return strings.ToUpper(name), before + name + after
 }

@@ -136,11 +136,34 @@ func (l *logger) tellAll() {
 // refused is the line of one refusal of the library. The path is the client's; its
 // query, where the ticket may stand, is not written.
 func (l *logger) refused(r *http.Request, refusal wsticket.Refusal) {
-	l.sampledBy(sampleKey{"refused", refusal.Code.Code()}, slog.LevelWarn, slog.String("path", cut(r.URL.Path)), slog.Any("refusal", refusal))
+	attrs := []slog.Attr{slog.String("path", cut(r.URL.Path)), slog.Any("refusal", refusal)}
+	if name := settingOf[refusal.Code]; name != "" {
+		attrs = append(attrs, slog.String("setting", name))
+	}
+	if refusal.Code == wsticket.ErrReplayUnavailable {
+		attrs = append(attrs, slog.String("cause", cut(refusal.Err.Error())))
+	}
+	l.sampledBy(sampleKey{"refused", refusal.Code.Code()}, slog.LevelWarn, attrs...)
+}
+
+// settingOf names what of the configuration a refusal was held against. The library
+// calls it by the names of its API.
+var settingOf = map[wsticket.Error]string{
+	wsticket.ErrOrigin: "origin", wsticket.ErrAudience: "aud", wsticket.ErrIssuer: "iss", wsticket.ErrTTLTooLong: "max-ttl",
+	wsticket.ErrUnknownKey: "keys", wsticket.ErrBadSignature: "keys", wsticket.ErrReplayUnavailable: "single-use",
 }
 
 func (l *logger) mintRefused(_ *http.Request, refusal wsticket.MintRefusal) {
-	l.sampledBy(sampleKey{"no ticket", strconv.Itoa(refusal.Status)}, slog.LevelInfo, slog.Any("refusal", refusal))
+	attrs := []slog.Attr{slog.Any("refusal", refusal)}
+	switch {
+	case errors.Is(refusal.Err, wsticket.ErrUnauthenticated), errors.Is(refusal.Err, wsticket.ErrForbidden) && refusal.Subject == "":
+		attrs = append(attrs, slog.String("setting", "mint-auth"), slog.Int("answered", refusal.Status))
+	case refusal.Status == http.StatusForbidden:
+		attrs = append(attrs, slog.String("setting", "origin"))
+	case refusal.Status == http.StatusTooManyRequests:
+		attrs = append(attrs, slog.String("setting", "mint-rate"))
+	}
+	l.sampledBy(sampleKey{"no ticket", strconv.Itoa(refusal.Status)}, slog.LevelInfo, attrs...)
 }
 
 func (l *logger) upstream(r *http.Request, err error) {

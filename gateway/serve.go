@@ -52,7 +52,7 @@ func New(ctx context.Context, config Config, logs io.Writer) (_ *Gateway, err er
 	}
 	leeway := config.leeway()
 	g.registry, err = live.New(live.Config{MaxTTL: config.MaxTTL, Leeway: leeway, MaxPerSubject: config.MaxPerSubject,
-		Since: g.guard.since(), Bus: g.guard.bus(), Report: func(err error) { g.log.Error("sessions", "why", err.Error()) }})
+		Since: g.guard.since(), Bus: g.guard.bus(), Report: g.sessionsFault})
 	if err != nil {
 		g.guard.Close()
 		return nil, err
@@ -133,15 +133,6 @@ func (g *Gateway) Serve(ctx context.Context, ready func(addr string)) error {
 			}
 		})
 	}
-	// A ticket that came before could be one that was used, or whose session ended,
-	// before a restart.
-	for time.Until(g.ready()) > 0 {
-		select {
-		case <-time.After(min(time.Until(g.ready()), 50*time.Millisecond)):
-		case <-ctx.Done():
-			return nil
-		}
-	}
 	listener := g.listener
 	if cert := g.state.Load().cert; cert != nil {
 		listener = tls.NewListener(listener, g.tlsConfig())
@@ -150,16 +141,45 @@ func (g *Gateway) Serve(ctx context.Context, ready func(addr string)) error {
 	server.ConnState = g.waiting.watch
 	failed := make(chan error, 1)
 	running.Go(func() { failed <- server.Serve(listener) })
-	ready(listener.Addr().String())
-	if has, wants := descriptors(), 2*uint64(config.MaxConnections)+100; has > 0 && has < wants {
-		g.log.Warn("max-connections wants more descriptors than the process may have; handshakes will fail before it is reached", "has", has, "wants", wants)
+	// A ticket that came before could be one that was used, or whose session ended,
+	// before a restart. Until then everybody is told when to come again.
+	if wait := time.Until(g.ready()); wait > 0 {
+		g.log.Info("waiting before tickets are taken, since an earlier process may have taken them", "until", g.ready())
 	}
+	for time.Until(g.ready()) > 0 {
+		select {
+		case <-time.After(min(time.Until(g.ready()), 50*time.Millisecond)):
+		case <-ctx.Done():
+			server.Close()
+			return nil
+		}
+	}
+	g.taking.Store(true)
+	ready(listener.Addr().String())
+	g.sayAtStart(config)
 	select {
 	case err := <-failed:
 		return fmt.Errorf("listen: %w", err)
 	case <-ctx.Done():
 	}
 	return g.drain(server)
+}
+
+// sayAtStart tells what may not be as somebody expects.
+func (g *Gateway) sayAtStart(config Config) {
+	if config.MintAuth == "" {
+		g.log.Info("nothing is minted here: mint-auth is not set")
+	}
+	if has, wants := descriptors(), 2*uint64(config.MaxConnections)+100; has > 0 && has < wants {
+		level := slog.LevelWarn
+		if config.MaxConnections == Default().MaxConnections {
+			level = slog.LevelInfo // nobody has asked for so many
+		}
+		g.log.Log(context.Background(), level, "max-connections wants more descriptors than the process may have; handshakes will fail before it is reached", "has", has, "wants", wants)
+	}
+	for _, warning := range config.Warnings() {
+		g.log.Warn(warning)
+	}
 }
 
 // tlsConfig serves the certificate that is in force at each handshake.
@@ -265,6 +285,17 @@ func (g *Gateway) keyringFault(err error) {
 		return
 	}
 	g.log.Error("keyring not loaded; the one in force stays", "why", err.Error())
+}
+
+// sessionsFault logs what the registry of connections reports.
+func (g *Gateway) sessionsFault(err error) {
+	var missed *live.MissedError
+	if errors.As(err, &missed) && !g.taking.Load() {
+		// There is no connection yet that could be of an ended session.
+		g.log.Info("the store knows of no sessions that ended before: it is new, or was emptied", "why", err.Error())
+		return
+	}
+	g.log.Error("sessions", "why", err.Error())
 }
 
 func (g *Gateway) listen(config *Config) (err error) {

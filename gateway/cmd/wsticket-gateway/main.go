@@ -16,6 +16,7 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/wsticket/wsticket/gateway"
 )
@@ -68,6 +69,9 @@ func run(args, environ []string, stdout, stderr io.Writer) int {
 		if err := loaded.Check(); err != nil {
 			return complain(stderr, err)
 		}
+		for _, warning := range loaded.Warnings() {
+			fmt.Fprintln(stderr, "wsticket-gateway: warning: "+warning)
+		}
 		fmt.Fprintln(stdout, "ok")
 		return 0
 	}
@@ -108,6 +112,8 @@ func serve(loaded *gateway.Loaded, load func() (*gateway.Loaded, error), stderr 
 		}
 	}()
 	defer logs.open()
+	// Who waits longer than usual wants to know what for.
+	defer time.AfterFunc(15*time.Second, logs.open).Stop()
 	return g.Serve(ctx, func(addr string) {
 		fmt.Fprintln(stderr, "listening on "+addr)
 		logs.open()

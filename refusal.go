@@ -55,8 +55,8 @@ func (r Refusal) Clone() Refusal {
 	return r
 }
 
-// LogValue is one group: code, why, remote, addr, kid, jti, sub and age, as far as
-// they are known.
+// LogValue is one group: code, why, remote, addr, kid, jti, sub and age ("-30s"), as far
+// as they are known.
 func (r Refusal) LogValue() slog.Value {
 	attrs := append(make([]slog.Attr, 0, 8), slog.String("code", r.Code.Code()), slog.String("why", ReasonOf(r.Err)))
 	if r.Remote != nil {
@@ -74,7 +74,7 @@ func (r Refusal) LogValue() slog.Value {
 		}
 	}
 	if r.ID != nil {
-		attrs = append(attrs, slog.Duration("age", r.Age))
+		attrs = append(attrs, slog.String("age", r.Age.String()))
 	}
 	return slog.GroupValue(attrs...)
 }

@@ -89,6 +89,9 @@ func TestLoadFaults(t *testing.T) {
 	if l, err := Load([]string{"-config", two}, nil, nil); err == nil || l != nil {
 		t.Errorf("of two documents: %v, %v", l, err)
 	}
+	if _, err := Load([]string{"-key", "a"}, nil, nil); err == nil || !strings.HasSuffix(err.Error(), "did you mean keys?") {
+		t.Error(err)
+	}
 	for _, args := range [][]string{{"-nonsense"}, {"extra"}, {"-config", "/nowhere"}, {"-listen", "a", "-listen", "b"}} {
 		if _, err := Load(args, nil, nil); err == nil {
 			t.Errorf("%v passes", args)

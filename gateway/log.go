@@ -9,6 +9,7 @@ import (
 	"maps"
 	"net/http"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -22,6 +23,7 @@ import (
 // with the number of lines left out. It never writes a ticket, a cookie or a query.
 type logger struct {
 	*slog.Logger
+	store   string        // where used tickets are remembered
 	skipped atomic.Uint64 // lines, all in all
 	mu      sync.Mutex
 	samples map[sampleKey]*sample
@@ -137,11 +139,13 @@ func (l *logger) tellAll() {
 // query, where the ticket may stand, is not written.
 func (l *logger) refused(r *http.Request, refusal wsticket.Refusal) {
 	attrs := []slog.Attr{slog.String("path", cut(r.URL.Path)), slog.Any("refusal", refusal)}
-	if name := settingOf[refusal.Code]; name != "" {
+	// What a ticket is bound to is the minter's choice.
+	if name := settingOf[refusal.Code]; name != "" && !strings.Contains(wsticket.ReasonOf(refusal.Err), "bound to") {
 		attrs = append(attrs, slog.String("setting", name))
 	}
 	if refusal.Code == wsticket.ErrReplayUnavailable {
-		attrs = append(attrs, slog.String("cause", cut(refusal.Err.Error())))
+		// Whatever the store says is no ticket, and no password: the guards see to that.
+		attrs = append(attrs, slog.String("store", l.store), slog.String("cause", cut(refusal.Err.Error())))
 	}
 	l.sampledBy(sampleKey{"refused", refusal.Code.Code()}, slog.LevelWarn, attrs...)
 }

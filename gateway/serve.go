@@ -31,6 +31,7 @@ func New(ctx context.Context, config Config, logs io.Writer) (_ *Gateway, err er
 	if g.log, err = newLogger(logs, config.LogFormat, config.LogLevel); err != nil {
 		return nil, err
 	}
+	g.log.store = withoutPassword(config.SingleUse)
 	g.waiting.most.Store(int64(descriptors() / 2))
 	g.waiting.told = func() {
 		g.log.sampled(slog.LevelWarn, "closed a new connection: those that have not shaken hands use half of the descriptors")

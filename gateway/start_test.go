@@ -131,6 +131,12 @@ func TestLogNamesSettings(t *testing.T) {
 	show(func(*wsticket.Claims) {}, http.Header{"Origin": {"https://else.example"}})
 	show(func(c *wsticket.Claims) { c.Audiences = []string{"mail"} }, nil)
 	show(func(c *wsticket.Claims) { c.Issuer = "other" }, nil)
+	bound := good
+	bound.Origin = "https://b.example"
+	w.dial("/ws?ticket="+w.ticket(bound), http.Header{"Origin": {"https://app.example"}})
+	if s := w.logs.String(); !strings.Contains(s, "bound to") || strings.Count(s, `"setting":"origin"`) != 1 {
+		t.Errorf("an origin that the ticket is bound to is no setting:\n%s", s)
+	}
 	show(func(c *wsticket.Claims) { c.TTL = 30 * time.Second }, nil)
 	mint := func(header http.Header) {
 		request, err := http.NewRequest(http.MethodPost, "http://"+w.addr+"/ticket", nil)

@@ -1,6 +1,9 @@
 package gateway
 
 import (
+	"fmt"
+	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -18,6 +21,10 @@ func TestRedis(t *testing.T) {
 	port := freePort(t)
 	serve(t, port, redis, "--port", port, "--bind", "127.0.0.1", "--save", "", "--dir", t.TempDir())
 	first, second := onStore(t, "redis://127.0.0.1:"+port)
+	// That a new store knows of no ended sessions alarms nobody.
+	if s := first.logs.String(); !strings.Contains(s, "it is new, or was emptied") || strings.Contains(s, `"level":"ERROR"`) {
+		t.Errorf("beside a new store the log has %s", s)
+	}
 	conn := second.mustDial("/ws?ticket="+second.ticket(wsticket.Claims{SessionID: "s7"}), nil)
 	unspent := second.ticket(wsticket.Claims{SessionID: "s7"})
 	second.echoes(conn)
@@ -36,6 +43,21 @@ func TestRedis(t *testing.T) {
 	second.wantStatus(err, 401)
 	if s := first.series(); s[`wsticket_store_claims_total{outcome="accepted"}`] != 10 || s[`wsticket_store_claims_total{outcome="replayed"}`] != 10 {
 		t.Errorf("of the store it tells %v accepted, %v replayed", s[`wsticket_store_claims_total{outcome="accepted"}`], s[`wsticket_store_claims_total{outcome="replayed"}`])
+	}
+
+	// While the store is away, the log says why nobody gets in.
+	store, err := net.Dial("tcp", "127.0.0.1:"+port)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	fmt.Fprint(store, "SHUTDOWN NOSAVE\r\n")
+	io.Copy(io.Discard, store) // until it has ended
+	_, err = first.dial("/ws?ticket="+first.ticket(wsticket.Claims{}), nil)
+	first.wantStatus(err, 503)
+	said := first.logs.String()
+	if last := said[strings.LastIndex(strings.TrimSpace(said), "\n")+1:]; !strings.Contains(said, `"setting":"single-use","store":"redis://127.0.0.1:`+port+`","cause":"`) {
+		t.Errorf("the log does not say why: %s", last)
 	}
 }
 

@@ -2,6 +2,8 @@ package live
 
 import (
 	"fmt"
+	"os"
+	"strings"
 	"testing"
 
 	"github.com/wsticket/wsticket"
@@ -15,6 +17,32 @@ func TestReasons(t *testing.T) {
 			if got := wsticket.ReasonOf(err); got == "" || "live: "+got != refusalIn(err).Error() {
 				t.Errorf("%v: %q", err, got)
 			}
+		}
+	}
+}
+
+// TestDocs: docs/troubleshooting.md has what the log says of each, in a row of its code.
+func TestDocs(t *testing.T) {
+	page, err := os.ReadFile("../docs/troubleshooting.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, _ := strings.Cut(string(page), "\n## Of sessions that end\n")
+	section, _, _ = strings.Cut(section, "\n## ")
+	code := ""
+	for _, err := range refusals {
+		text, _, _ := strings.Cut(err.(*refusal).text, ";")
+		found := false
+		for row := range strings.Lines(section) {
+			if cells := strings.Split(row, "|"); len(cells) > 2 {
+				if c := strings.Trim(cells[1], " `"); c != "" {
+					code = c
+				}
+				found = found || code == err.(*refusal).code.Code() && strings.Contains(cells[2], "`"+text+"`")
+			}
+		}
+		if !found {
+			t.Errorf("no row of %v says %q", err.(*refusal).code.Code(), text)
 		}
 	}
 }

@@ -165,7 +165,7 @@ func (c *checks) unchecked(claims ticketClaims) (notes []string) {
 			}
 		}
 	}
-	return append(notes, "a gateway also compares the Origin of the handshake with its own list")
+	return append(notes, "a gateway also compares the Origin of the handshake with its own list, which this command does not have")
 }
 
 // ticketClaims are the claims that a change of the verifier may concern.

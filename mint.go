@@ -3,6 +3,7 @@ package wsticket
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"strconv"
 	"strings"
@@ -73,6 +74,10 @@ type MintConfig struct {
 // is a request that names no host. Pages of listed origins get the CORS headers, and an
 // answer to their OPTIONS. Refusals are problem bodies ([RFC 9457]) with a class and
 // nothing else. No answer may be cached.
+//
+// A ticket is as old as the request: iat is read before Authenticate is called, so that a
+// session which ends meanwhile ends the ticket too. expires_in says how long the ticket
+// still lives; where nothing of it is left, the answer is 503.
 //
 // It is safe for concurrent use.
 //
@@ -158,6 +163,9 @@ func (h *MintHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.refuse(w, r, crossOrigin(errMintCrossOrigin, r), nil)
 		return
 	}
+	// A ticket is as old as the question: if the session ends while Authenticate takes its
+	// time, the ticket was minted before.
+	now := time.Now()
 	claims, err := h.authenticate(r)
 	switch {
 	case errors.Is(err, ErrForbidden):
@@ -191,16 +199,21 @@ func (h *MintHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	now := time.Now()
 	body := append(make([]byte, 0, MaxTicketLen+64), `{"ticket":"`...)
 	if body, err = h.signer.AppendTicketAt(body, now, claims); err != nil {
 		h.refuse(w, r, errMintUnsigned.because(err), claims)
 		return
 	}
-	h.minted.Add(1)
 	expires := h.signer.expiry(now.Unix(), claims)
+	left := expires - time.Now().Unix()
+	if left <= 0 {
+		header.Set("Retry-After", "1")
+		h.refuse(w, r, errMintLate.because(fmt.Errorf("it took %v", time.Since(now).Round(time.Millisecond))), claims)
+		return
+	}
+	h.minted.Add(1)
 	body = append(body, `","expires_in":`...)
-	body = strconv.AppendInt(body, expires-now.Unix(), 10)
+	body = strconv.AppendInt(body, left, 10)
 	body = append(body, `,"expires_at":`...)
 	body = strconv.AppendInt(body, expires, 10)
 	if h.url != nil {

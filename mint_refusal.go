@@ -109,6 +109,7 @@ var (
 	errMintForbidden   = mintReason(403, ClassForbidden, "Authenticate forbids a ticket")
 	errMintCannotTell  = mintReason(500, ClassUnavailable, "Authenticate failed")
 	errMintUnavailable = mintReason(503, ClassUnavailable, "Authenticate cannot tell for now")
+	errMintLate        = mintReason(503, ClassUnavailable, "Authenticate took longer than the ticket would live")
 	errMintTooSoon     = mintReason(429, ClassUnavailable, "Authenticate says that it is too often")
 	errMintTooMany     = mintReason(429, ClassUnavailable, "Allow says that it is too often")
 	errMintNotAllowed  = mintReason(500, ClassUnavailable, "Allow failed")

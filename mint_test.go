@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -331,5 +332,52 @@ func TestMintUnavailable(t *testing.T) {
 	}
 	if !errors.Is(told, ErrUnavailable) || h.Stats().Refused(503) != 1 {
 		t.Errorf("OnError hears %v; %d counted", told, h.Stats().Refused(503))
+	}
+}
+
+// TestMintIsAsOldAsTheQuestion: a session that ends while Authenticate takes its time ends
+// its ticket too, since the ticket was issued when the question was asked. What the page is
+// told is how long the ticket still lives.
+func TestMintIsAsOldAsTheQuestion(t *testing.T) {
+	for took, want := range map[time.Duration]int{3500 * time.Millisecond: 200, 9 * time.Second: 200, 10 * time.Second: 503, time.Minute: 503} {
+		synctest.Test(t, func(t *testing.T) {
+			h := mintHandler(t, func(c *MintConfig) {
+				c.Authenticate = func(*http.Request) (*Claims, error) {
+					time.Sleep(took)
+					return &Claims{Subject: "alice"}, nil
+				}
+			})
+			asked := time.Now().Unix()
+			w := httptest.NewRecorder()
+			h.ServeHTTP(w, httptest.NewRequest("POST", "/ticket", nil))
+			if w.Code != want {
+				t.Fatalf("after %v: status %d", took, w.Code)
+			}
+			if want != 200 {
+				if w.Header().Get("Retry-After") == "" || h.Stats().Refused(503) != 1 || strings.Contains(w.Body.String(), "ticket\":") {
+					t.Errorf("%v %s", w.Header(), w.Body)
+				}
+				return
+			}
+			var answer struct {
+				Ticket  string
+				Expires int64 `json:"expires_in"`
+				At      int64 `json:"expires_at"`
+			}
+			if err := json.Unmarshal(w.Body.Bytes(), &answer); err != nil {
+				t.Fatal(err)
+			}
+			verifier, err := NewVerifier(VerifierConfig{Keys: mintKeys(t), Replay: DangerouslyAllowReplay})
+			if err != nil {
+				t.Fatal(err)
+			}
+			var ticket Ticket
+			if err := verifier.Peek(Request{Ticket: []byte(answer.Ticket)}, &ticket); err != nil {
+				t.Fatal(err)
+			}
+			if ticket.IssuedAt().Unix() != asked || answer.At != asked+10 || answer.Expires != answer.At-time.Now().Unix() {
+				t.Errorf("asked %d, issued %d; expires at %d, in %d", asked, ticket.IssuedAt().Unix(), answer.At, answer.Expires)
+			}
+		})
 	}
 }

@@ -109,6 +109,9 @@ func (g *Gateway) close(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "the other nodes may not have heard of it; try again", http.StatusServiceUnavailable)
 		return
 	}
+	if silences(ending.Cause) {
+		g.endings.Add(1) // from here on no tunnel lets through what comes of these sessions
+	}
 	if !g.guard.noteEnding(ending) {
 		http.Error(w, "this process ends, and the next one will not have heard of it; try again", http.StatusServiceUnavailable)
 		return

@@ -56,6 +56,26 @@ var forwarding = map[string]bool{"forwarded": true, "x-forwarded-for": true, "x-
 	"x-original-uri": true, "x-original-url": true, "x-original-host": true, "x-real-ip": true, "x-client-ip": true, "true-client-ip": true,
 	"x-cluster-client-ip": true, "cf-connecting-ip": true, "fastly-client-ip": true, "x-scheme": true}
 
+// saysWhence is for what strangers send, under the names that frameworks and clouds read
+// where a request came from, where it went to, and who sent it.
+func saysWhence(like string) bool {
+	for _, begin := range []string{"x-forwarded", "x-original-", "x-envoy-"} {
+		if strings.HasPrefix(like, begin) {
+			return true
+		}
+	}
+	for _, end := range []string{"client-ip", "clientip", "user-ip", "remote-ip", "remote-addr", "originating-ip", "connecting-ipv6", "forwarded-for"} {
+		if strings.HasSuffix(like, end) {
+			return true
+		}
+	}
+	switch like {
+	case "x-rewrite-url", "x-url-scheme", "x-host", "x-real-port", "front-end-https", "remote-user", "x-remote-user":
+		return true
+	}
+	return false
+}
+
 // forward sets the headers that tell the backend where a request came from. What a
 // peer that is not trusted sent under their names is gone.
 func (p proxies) forward(r *http.Request, h http.Header) {
@@ -80,7 +100,7 @@ func (p proxies) forward(r *http.Request, h http.Header) {
 		hops = append(hops, peer)
 	}
 	for name := range h {
-		if like := folded(name); forwarding[like] || !trusted && strings.HasPrefix(like, "x-forwarded") {
+		if like := folded(name); forwarding[like] || !trusted && saysWhence(like) {
 			delete(h, name)
 		}
 	}

@@ -32,6 +32,7 @@ type Gateway struct {
 	taking                  atomic.Bool // connections are taken, or were until it drains
 	draining                atomic.Bool
 	tunnels                 tunnels
+	endings                 atomic.Uint64 // calls that ended sessions
 	waiting                 waiting
 }
 

@@ -83,7 +83,7 @@ type mintRates struct {
 const rateBuckets = 1 << 14
 
 func newRates(perMinute int) *rates {
-	return &rates{maphash.MakeSeed(), make([]bucket, rateBuckets), rate.Limit(float64(perMinute) / 60), max(perMinute/6, 5)}
+	return &rates{maphash.MakeSeed(), make([]bucket, rateBuckets), rate.Limit(float64(perMinute) / 60), min(max(perMinute/6, 5), perMinute)}
 }
 
 // neighbourhood is what the rate of an address is counted for: who has one IPv6 address
@@ -101,11 +101,10 @@ func neighbourhood(addr netip.Addr) string {
 func (r *rates) allow(now time.Time, name string) (wait time.Duration, ok bool) {
 	b := &r.buckets[maphash.String(r.seed, name)%rateBuckets]
 	b.once.Do(func() { b.limiter = rate.NewLimiter(r.limit, r.burst) })
-	reservation := b.limiter.ReserveN(now, 1)
-	wait = reservation.DelayFrom(now)
-	if wait == 0 {
+	// No reservation: of two that are open at once, one that is cancelled gives nothing back.
+	if b.limiter.AllowN(now, 1) {
 		return 0, true
 	}
-	reservation.CancelAt(now)
-	return wait, false
+	missing := max(1-b.limiter.TokensAt(now), 0)
+	return time.Duration(missing / float64(r.limit) * float64(time.Second)), false
 }

@@ -95,7 +95,7 @@ func newMetrics(g *Gateway, keys *wsticket.Keyring) (*metrics, error) {
 	for _, status := range []int{401, 403, 405, 429, 500, 503} {
 		m.mintRefused(status, 0)
 	}
-	for _, outcome := range []string{outcomeUpgraded, outcomeAnswered, outcomeFailed} {
+	for _, outcome := range []string{outcomeUpgraded, outcomeAnswered, outcomeFailed, outcomeLeft} {
 		m.answered.WithLabelValues(outcome)
 	}
 	for _, outcome := range []string{outcomeDone, outcomeFailed} {
@@ -122,14 +122,17 @@ const (
 	outcomeUpgraded = "upgraded" // the connection was handed on
 	outcomeAnswered = "answered" // by a page, a redirect or a refusal
 	outcomeFailed   = "failed"
+	outcomeLeft     = "left" // by the client, or its session ended, before there was an answer
 	outcomeDone     = "done"
 	outcomeMinted   = "minted"
 )
 
 // upstream notes one handshake with the upstream.
-func (m *metrics) upstream(took time.Duration, a *answered, err error) {
+func (m *metrics) upstream(took time.Duration, a *answered, err error, left bool) {
 	outcome := outcomeAnswered
 	switch {
+	case err != nil && left:
+		outcome = outcomeLeft
 	case err != nil:
 		outcome = outcomeFailed
 	case a.upgraded:

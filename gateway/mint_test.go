@@ -200,8 +200,8 @@ func TestMintRates(t *testing.T) {
 			t.Errorf("status %d", status)
 		}
 	}
-	if limited != 25 {
-		t.Errorf("a subject was told to wait %d times of 30, want 25", limited)
+	if limited != 29 {
+		t.Errorf("a subject was told to wait %d times of 30, want 29", limited)
 	}
 	if len(waits) < 3 {
 		t.Errorf("all are told to wait for the same times: %v", waits)

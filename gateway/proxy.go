@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/wsticket/wsticket"
+	"github.com/wsticket/wsticket/live"
 )
 
 // proxy hands on a handshake whose ticket was spent. The order is: check, spend, dial.
@@ -23,7 +24,9 @@ func (g *Gateway) proxy(w http.ResponseWriter, r *http.Request) {
 	g.metrics.handshakes.accepted(h.began, ticket)
 	g.traces.of(r.Context()).note(keyVerdict, "accepted")
 	s, seat := h.state, h.seat
-	t := &tunnel{}
+	ctx, cancel := context.WithTimeout(r.Context(), s.config.Timeout)
+	defer cancel()
+	t := &tunnel{cancel: cancel, endings: &g.endings, heard: g.endings.Load()}
 	// Its session may have ended since the ticket was spent, or ends from here on.
 	conn, err := g.registry.Add(ticket, t.endWith)
 	if err != nil {
@@ -31,6 +34,7 @@ func (g *Gateway) proxy(w http.ResponseWriter, r *http.Request) {
 		s.gate.Refuse(w, r, err)
 		return
 	}
+	t.conn = conn
 	g.tunnels.add(t)
 	kept := false
 	defer func() { // also where an answer is broken off, which panics
@@ -46,7 +50,7 @@ func (g *Gateway) proxy(w http.ResponseWriter, r *http.Request) {
 		seat.leave()
 		t.span.end()
 	}
-	if kept = g.connect(w, r, s, t, ticket); kept {
+	if kept = g.connect(ctx, w, r, s, t, ticket); kept {
 		seat.keep()
 	}
 }
@@ -64,9 +68,7 @@ func handshakeHeader(r *http.Request) http.Header {
 }
 
 // connect has the upstream answer, and joins both sides if it upgrades.
-func (g *Gateway) connect(w http.ResponseWriter, r *http.Request, s *state, t *tunnel, ticket *wsticket.Ticket) bool {
-	ctx, cancel := context.WithTimeout(r.Context(), s.config.Timeout)
-	defer cancel()
+func (g *Gateway) connect(ctx context.Context, w http.ResponseWriter, r *http.Request, s *state, t *tunnel, ticket *wsticket.Ticket) bool {
 	header := handshakeHeader(r)
 	setIdentity(header, ticket)
 	s.proxies.forward(r, header)
@@ -79,7 +81,26 @@ func (g *Gateway) connect(w http.ResponseWriter, r *http.Request, s *state, t *t
 		asked.status(a.response.StatusCode)
 	}
 	asked.end()
-	g.metrics.upstream(time.Since(began), a, err)
+	// The backend is not to blame for those who left, or had to.
+	over := t.ended()
+	left := over != 0 || r.Context().Err() == context.Canceled
+	g.metrics.upstream(time.Since(began), a, err, left)
+	if over != 0 && (err != nil || !a.upgraded) { // else it is told by a close frame
+		if err == nil {
+			a.conn.Close()
+		}
+		ended := live.ErrEnded
+		if !silences(over) {
+			ended = live.ErrShutdown
+		}
+		g.log.sampled(slog.LevelWarn, "refused after its ticket was spent", slog.String("why", over.String()))
+		s.gate.Refuse(w, r, ended)
+		return false
+	}
+	if err != nil && left {
+		g.log.sampled(slog.LevelDebug, "the client left before the upstream answered", slog.String("path", cut(r.URL.Path)))
+		return false
+	}
 	if err != nil {
 		g.log.upstream(r, err)
 		if ctx.Err() != nil || isTimeout(err) {

@@ -36,8 +36,16 @@ func New(ctx context.Context, config Config, logs io.Writer) (_ *Gateway, err er
 	g.waiting.told = func() {
 		g.log.sampled(slog.LevelWarn, "closed a new connection: those that have not shaken hands use half of the descriptors")
 	}
-	// Before the state file is read, which takes it away: a start that fails because
-	// somebody else listens there must not cost it.
+	// Before the state file is read, which takes it away: a start that fails must not
+	// cost it.
+	if g.traces, err = newTraces(ctx, out.otlp, g.log.traces); err != nil {
+		return nil, fmt.Errorf("otlp: %w", err)
+	}
+	defer func() {
+		if err != nil {
+			g.traces.close()
+		}
+	}()
 	if err := g.listen(&config); err != nil {
 		return nil, err
 	}
@@ -68,10 +76,6 @@ func New(ctx context.Context, config Config, logs io.Writer) (_ *Gateway, err er
 		g.guard.Close()
 		return nil, err
 	}
-	if g.traces, err = newTraces(ctx, out.otlp, g.log.traces); err != nil {
-		g.guard.Close()
-		return nil, fmt.Errorf("otlp: %w", err)
-	}
 	s, err := g.newState(config, out)
 	if err != nil {
 		g.guard.Close()
@@ -89,7 +93,9 @@ func (g *Gateway) newState(config Config, out *compiled) (*state, error) {
 	}
 	s := &state{config: config, compiled: out, gate: p.gate, verifyGate: p.verifyGate, mintRates: p.mintRates}
 	if p.mint != nil {
-		s.mint = g.metrics.countMinted(p.mint)
+		// Of a ticket that came by cookie the backend hears nothing, which is asked with
+		// all the others.
+		s.mint = wsticket.Conceal(g.metrics.countMinted(p.mint))
 	}
 	s.proxied = s.gate.Wrap(http.HandlerFunc(g.proxy))
 	return s, nil

@@ -19,6 +19,8 @@ import (
 // a client whose session has ended gets no frame through but its own close frame.
 type tunnel struct {
 	client, upstream net.Conn
+	conn             *live.Conn // in the registry
+	endings          *atomic.Uint64
 	done             func() // called once, when both connections are closed
 	span             *span  // of the connection
 
@@ -27,13 +29,17 @@ type tunnel struct {
 	joining sync.Mutex // never held while anything is waited for
 	joined  bool
 	over    live.Cause // it was ended before it was joined
+	cancel  func()     // ends the handshake with the upstream
 
 	mu     sync.Mutex // held while bytes are written to the client, which may hang
 	frames boundary
 	ending bool // a close frame of ours was written: nothing may follow it
 
+	leaving atomic.Bool // a close frame is to be written behind the frame under way
+
 	// What the client sends. All but the first is its goroutine's alone.
-	silenced atomic.Int64 // when its session ended, in nanoseconds since 1970; 0 before
+	silenced atomic.Int64 // from when on it has nothing to say, in nanoseconds since 1970; 0 before it ends
+	heard    uint64       // the count of endings when it was last looked whether its session is among them
 	sent     boundary
 	dropping bool // the frame under way does not go on
 	goodbye  bool // the close frame of the client went on: nothing may follow it
@@ -44,8 +50,8 @@ const (
 	// ended, and how long a client may take to answer a close frame.
 	lingering = 10 * time.Second
 
-	// closing bounds the wait for the end of a frame that is under way, and the
-	// writing of the close frame behind it.
+	// closing bounds the wait for the end of a frame that is under way, the writing of
+	// the close frame behind it, and what a client may still say that is sent elsewhere.
 	closing = time.Second
 )
 
@@ -108,17 +114,41 @@ func (t *tunnel) endWith(cause live.Cause) {
 	joined := t.joined
 	if !joined {
 		t.over = cause
+		t.cancel()
 	}
 	t.joining.Unlock()
 	if joined {
-		if cause != live.GoingAway && cause != live.Busy {
-			// Who may no longer be here has nothing to say any more. The others may
-			// finish: what they have sent already was meant.
-			t.silenced.Store(time.Now().UnixNano())
+		// Who may no longer be here has nothing to say any more. The others may finish:
+		// what they have sent already was meant. Not for long: the registry has let go of
+		// them, so that it could not tell if their session ended too.
+		from := time.Now()
+		if !silences(cause) {
+			from = from.Add(closing)
 		}
+		t.silence(from)
 		t.span.note(keyCause, cause.String())
 		t.end(cause.CloseCode(), cause.Reason())
 	}
+}
+
+// silences says whether nothing of a client may go on once it ends with this cause.
+func silences(cause live.Cause) bool { return cause != live.GoingAway && cause != live.Busy }
+
+// silence lets nothing go on from then.
+func (t *tunnel) silence(from time.Time) {
+	for {
+		old := t.silenced.Load()
+		if old != 0 && old <= from.UnixNano() || t.silenced.CompareAndSwap(old, from.UnixNano()) {
+			return
+		}
+	}
+}
+
+// ended is why the session ended before the tunnel was joined, or 0.
+func (t *tunnel) ended() live.Cause {
+	t.joining.Lock()
+	defer t.joining.Unlock()
+	return t.over
 }
 
 // start copies until both sides have ended, and returns at once. early is what came
@@ -152,7 +182,13 @@ func (t *tunnel) finish(err error, to net.Conn) {
 		t.upstream.Close()
 		return
 	}
-	to.SetReadDeadline(time.Now().Add(lingering))
+	// The other direction reads from here, and writes to somebody who may not read.
+	until, from := time.Now().Add(lingering), t.client
+	if to == t.client {
+		from = t.upstream
+	}
+	to.SetReadDeadline(until)
+	from.SetWriteDeadline(until)
 }
 
 func (t *tunnel) isEnding() bool {
@@ -170,10 +206,34 @@ func closeWrite(c net.Conn) error {
 
 // toClient writes bytes of the upstream to the client.
 func (t *tunnel) toClient(b []byte) (int, error) {
+	all := len(b)
+	for len(b) > 0 {
+		n, err := t.somethingToClient(b)
+		if err != nil {
+			return 0, err
+		}
+		if b = b[n:]; n == 0 {
+			time.Sleep(time.Millisecond) // end takes the lock now
+		}
+	}
+	return all, nil
+}
+
+// somethingToClient writes all of b, or where the connection is to end no more than up to
+// the end of the frame under way: a stream whose frames end in the middle of what is read
+// would leave no place for a close frame.
+func (t *tunnel) somethingToClient(b []byte) (int, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.ending {
 		return 0, net.ErrClosed
+	}
+	if t.leaving.Load() {
+		if t.frames.between() {
+			return 0, nil
+		}
+		ahead := t.frames
+		b = b[:ahead.next(b)]
 	}
 	n, err := t.client.Write(b)
 	t.frames.pass(b[:n])
@@ -182,8 +242,16 @@ func (t *tunnel) toClient(b []byte) (int, error) {
 
 // toUpstream writes bytes of the client to the upstream.
 func (t *tunnel) toUpstream(b []byte) (int, error) {
+	// A call that has ended sessions is answered when the registry has let go of them.
+	// Their tunnels hear of it a moment later, and look for themselves until then.
+	if n := t.endings.Load(); n != t.heard {
+		t.heard = n
+		if t.conn.Ended() {
+			t.silence(time.Now())
+		}
+	}
 	since := t.silenced.Load()
-	if since == 0 {
+	if since == 0 || since > time.Now().UnixNano() {
 		n, err := t.upstream.Write(b)
 		t.sent.pass(b[:n])
 		return n, err
@@ -217,6 +285,7 @@ const maxControl = 125
 // end sends the client a close frame and lets go of the upstream. It waits for no
 // more than a few seconds, on its caller's goroutine.
 func (t *tunnel) end(code uint16, reason string) {
+	t.leaving.Store(true)
 	if t.lockAtBoundary() {
 		t.ending = true
 		t.client.SetWriteDeadline(time.Now().Add(closing))
@@ -227,6 +296,8 @@ func (t *tunnel) end(code uint16, reason string) {
 			// tells it, and then closes.
 			t.client.SetReadDeadline(time.Now().Add(lingering))
 			t.upstream.SetReadDeadline(time.Unix(1, 0))
+			// Nor is an upstream waited for that does not read.
+			t.upstream.SetWriteDeadline(time.Now().Add(lingering))
 			return
 		}
 	}

@@ -3,6 +3,7 @@ package gateway
 import (
 	"io"
 	"net"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -54,7 +55,7 @@ func TestNothingAfterTheEnd(t *testing.T) {
 		client, clientSide := tcpPair(t)
 		backend, backendSide := tcpPair(t)
 		done := make(chan struct{})
-		tun := &tunnel{done: func() { close(done) }}
+		tun := &tunnel{endings: new(atomic.Uint64), done: func() { close(done) }}
 		if !tun.join(clientSide, backendSide, []byte(one), nil) {
 			t.Fatal("it does not join")
 		}
@@ -87,7 +88,7 @@ func TestNothingAfterTheEnd(t *testing.T) {
 		client, clientSide := tcpPair(t)
 		backend, backendSide := tcpPair(t)
 		done := make(chan struct{})
-		tun := &tunnel{done: func() { close(done) }}
+		tun := &tunnel{endings: new(atomic.Uint64), done: func() { close(done) }}
 		if !tun.join(clientSide, backendSide, nil, nil) {
 			t.Fatal("it does not join")
 		}

@@ -128,6 +128,9 @@ func (u *upstream) ask(ctx context.Context, r *http.Request, header http.Header)
 	// goes away.
 	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
+	if err := ctx.Err(); err != nil { // nothing of a session that ended while it dialled
+		return nil, err
+	}
 
 	var head strings.Builder
 	// As it came, since that is what the ticket was checked for; without the host, where

@@ -363,6 +363,17 @@ func (c *Conn) Remove() {
 	}
 }
 
+// Ended says whether the registry has let go of the connection: it was told to end, or
+// will be in a moment, or it was removed. It is true as soon as CloseSession, CloseSubject
+// and End return, if the connection is one of theirs and has no time of a spread left. So
+// whoever reads from the connection may ask it, and does not depend on when close is called.
+func (c *Conn) Ended() bool {
+	r := c.home.registry
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return c.place&gone != 0
+}
+
 // A leaving is a connection that was removed, and the hashes of its subject and session.
 type leaving struct {
 	conn             *Conn

@@ -148,8 +148,19 @@ func TestCloseSession(t *testing.T) {
 		other := d.enter(d.ticket("ada", "s2", time.Time{}))
 		namesake := d.enter(d.ticket("s", "", time.Time{})) // a subject of that name
 		unspent := d.ticket("ada", "s", time.Time{})
+		if tabs[0].Ended() || other.Ended() {
+			t.Error("one has ended before")
+		}
 		if err := d.CloseSession(t.Context(), "s"); err != nil {
 			t.Fatal(err)
+		}
+		for i, tab := range tabs { // at once, whether close was called already or not
+			if !tab.Ended() {
+				t.Errorf("tab %d has not ended when the call returns", i)
+			}
+		}
+		if other.Ended() || namesake.Ended() {
+			t.Error("another has ended")
 		}
 		for _, tab := range tabs {
 			tab.want(t, "a tab", Ended)

@@ -205,7 +205,7 @@ func (h *MintHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	expires := h.signer.expiry(now.Unix(), claims)
-	left := expires - time.Now().Unix()
+	left := expires - max(now.Unix(), time.Now().Unix()) // the clock may have been set back
 	if left <= 0 {
 		header.Set("Retry-After", "1")
 		h.refuse(w, r, errMintLate.because(fmt.Errorf("it took %v", time.Since(now).Round(time.Millisecond))), claims)

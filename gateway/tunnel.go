@@ -34,6 +34,7 @@ type tunnel struct {
 	mu     sync.Mutex // held while bytes are written to the client, which may hang
 	frames boundary
 	ending bool // a close frame of ours was written: nothing may follow it
+	failed bool // a write to the client did not get through
 
 	leaving atomic.Bool // a close frame is to be written behind the frame under way
 
@@ -237,6 +238,7 @@ func (t *tunnel) somethingToClient(b []byte) (int, error) {
 	}
 	n, err := t.client.Write(b)
 	t.frames.pass(b[:n])
+	t.failed = t.failed || err != nil
 	return n, err
 }
 
@@ -301,12 +303,22 @@ func (t *tunnel) end(code uint16, reason string) {
 			return
 		}
 	}
+	t.abandon()
+}
+
+// abandon closes both, without a word, and lets go whoever waits at the end of a frame for
+// the close frame.
+func (t *tunnel) abandon() {
 	t.client.Close()
 	t.upstream.Close()
+	t.mu.Lock()
+	t.ending = true
+	t.mu.Unlock()
 }
 
 // lockAtBoundary takes the lock at a moment when the client has got only whole
-// frames. It gives up, without the lock, when there is none in time.
+// frames. It gives up, without the lock, when there is none in time, or when the client
+// takes nothing: then nobody waits for its answer to a close frame that just fits in.
 func (t *tunnel) lockAtBoundary() bool {
 	deadline := time.Now().Add(closing)
 	// A write that hangs because the client does not read holds the lock.
@@ -314,11 +326,12 @@ func (t *tunnel) lockAtBoundary() bool {
 	defer stop.Stop()
 	for {
 		t.mu.Lock()
-		if t.frames.between() {
+		failed := t.failed
+		if !failed && t.frames.between() {
 			return true
 		}
 		t.mu.Unlock()
-		if time.Now().After(deadline) {
+		if failed || time.Now().After(deadline) {
 			return false
 		}
 		time.Sleep(5 * time.Millisecond) // the rest of the frame is on its way

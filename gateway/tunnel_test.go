@@ -115,3 +115,32 @@ func TestNothingAfterTheEnd(t *testing.T) {
 		<-done
 	}
 }
+
+// TestAbandon: who waits at the end of a frame for a close frame is let go when there is
+// none after all.
+func TestAbandon(t *testing.T) {
+	t.Parallel()
+	_, clientSide := tcpPair(t)
+	_, backendSide := tcpPair(t)
+	tun := &tunnel{client: clientSide, upstream: backendSide}
+	tun.leaving.Store(true)
+	wrote := make(chan error, 1)
+	go func() {
+		_, err := tun.toClient(ws.MustCompileFrame(ws.NewTextFrame([]byte("the next"))))
+		wrote <- err
+	}()
+	select {
+	case err := <-wrote:
+		t.Fatalf("a frame went out where the close frame is to stand: %v", err)
+	case <-time.After(50 * time.Millisecond):
+	}
+	tun.abandon()
+	select {
+	case err := <-wrote:
+		if err == nil {
+			t.Error("it says that it wrote")
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("it waits on")
+	}
+}

@@ -61,6 +61,7 @@ const (
 func (t *tunnel) join(client, upstream net.Conn, earlyClient, earlyUpstream []byte) bool {
 	t.joining.Lock()
 	t.client, t.upstream, t.joined = client, upstream, true
+	t.cancel = nil // with which the request would stay
 	over := t.over
 	t.joining.Unlock()
 	if over != 0 {
